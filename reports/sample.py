@@ -1,0 +1,172 @@
+"""What is written down about everything that happens in a run: instants and outcomes, never a latency.
+
+Four instants describe one sample, all CLOCK_MONOTONIC nanoseconds of the generator's host:
+
+- `intended`: when it should have begun (the end of the think time, or of the step before);
+- `sent`: stamped right before the first byte was written;
+- `arrived`: when the answer, or the pushed frame, was there (`Manifest.clock.stamps` says how stamped);
+- `seen`: when our code had it in its hands.
+
+Everything else follows, and is derived here only:
+
+    response time = arrived - intended        service time = arrived - sent
+    send lag      = sent - intended           read lag     = seen - arrived
+
+A sample that failed has the instant of its failure as `arrived`; a time-out the instant it was given up.
+Failures never enter a distribution of successes.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+
+import pyarrow as pa
+
+
+class Kind(IntEnum):
+    """What was timed."""
+
+    REQUEST = 0  # an https operation
+    SOCKET = 1  # a wss action and its answer
+    PING = 2  # an application ping and its answer
+    CONNECT = 3  # TCP, TLS and websocket handshake of one socket
+    STEP = 4  # a named part of a journey, several of the above together
+
+
+class Outcome(IntEnum):
+    """How it ended. Every attempt has exactly one: ok + failed + timeout + broken + cancelled = attempts."""
+
+    OK = 0
+    FAILED = 1  # the target answered, and its answer says no, or can't be read
+    TIMEOUT = 2  # no answer in time: what the target did with it is unknown
+    BROKEN = 3  # the connection could not be made, or broke before the answer
+    CANCELLED = 4  # we gave it up ourselves: the run ended
+
+
+class Accepted(IntEnum):
+    """What the sender of a message knows about it."""
+
+    YES = 0  # the target confirmed it
+    NO = 1  # the target refused it: nobody should get it
+    UNKNOWN = 2  # no answer: it may or may not arrive
+
+
+class Fate(StrEnum):
+    """What became of one message for one recipient. See `reports.deliveries` for the rules."""
+
+    ON_TIME = "on-time"
+    LATE = "late"
+    LOST = "lost"
+    DUPLICATE = "duplicate"
+    MISDELIVERED = "misdelivered"  # it reached somebody whom it was not for
+    OFFLINE = "offline"  # the recipient had no socket when it was sent: nothing was due
+    UNKNOWN = "unknown"  # nobody can say: the send was not confirmed, or the recipient or the run left
+
+
+_NAME = pa.dictionary(pa.int16(), pa.string())
+
+SAMPLES = pa.schema(
+    [
+        ("kind", pa.int8()),  # Kind
+        ("operation", _NAME),  # contract name: `get-chats`, `wss.send-message`; a step: `sign-up.otp`
+        ("journey", _NAME),  # the journey it was part of, or ""
+        ("outcome", pa.int8()),  # Outcome
+        ("user", pa.int32()),  # number of the virtual user within its worker
+        ("intended", pa.int64()),
+        ("sent", pa.int64()),
+        ("arrived", pa.int64()),
+        ("seen", pa.int64()),
+        ("status", pa.int16()),  # http status, statusCode of a frame, close code; 0 where there is none
+        ("size", pa.int32()),  # bytes of the answer's body or payload
+        ("error", _NAME),  # class of the error, "" when ok; few distinct values, never server text
+    ]
+)
+"""One row per attempt."""
+
+SENDS = pa.schema(
+    [
+        ("key", pa.string()),  # what finds its arrivals: a message marker, `alert:<id>:<status>`, ...
+        ("operation", _NAME),  # `chat.delivered`, `alert.delivered`, `receipt.delivered`
+        ("sender", pa.string()),  # user id at the target
+        ("recipient", pa.string()),  # user id at the target
+        ("accepted", pa.int8()),  # Accepted
+        ("intended", pa.int64()),
+        ("sent", pa.int64()),
+        ("settled", pa.int64()),  # when the answer came, or was given up
+    ]
+)
+"""One row per message and recipient whom it is for, written when its answer is known."""
+
+ARRIVALS = pa.schema(
+    [
+        ("key", pa.string()),
+        ("operation", _NAME),
+        ("recipient", pa.string()),  # user id of the socket that it came in on
+        ("socket", pa.int32()),  # number of the socket within its worker
+        ("arrived", pa.int64()),
+        ("seen", pa.int64()),
+    ]
+)
+"""One row per pushed frame that carried something of ours."""
+
+PRESENCE = pa.schema(
+    [
+        ("user", pa.string()),  # user id at the target
+        ("socket", pa.int32()),
+        ("online", pa.bool_()),  # True: authenticated from here on; False: closed, or no longer listening
+        ("at", pa.int64()),
+    ]
+)
+"""One row per socket that came online or went offline."""
+
+RESOURCES = pa.schema(
+    [
+        ("at", pa.int64()),
+        ("process", _NAME),  # "generator" or "server"
+        ("cpu", pa.float32()),  # share of one core in the last second: 1.0 is a full core
+        ("rss", pa.int64()),  # bytes
+        ("fds", pa.int32()),
+        ("users", pa.int32()),  # virtual users running (generator only)
+        ("sockets", pa.int32()),  # sockets online (generator only)
+        ("loop_lag", pa.int64()),  # worst wake-up lateness of a probe in this second, ns (generator only)
+    ]
+)
+"""One row per process and second."""
+
+PARTS: dict[str, pa.Schema] = {
+    "samples": SAMPLES,
+    "sends": SENDS,
+    "arrivals": ARRIVALS,
+    "presence": PRESENCE,
+    "resources": RESOURCES,
+}
+"""What each worker writes while the run is on: `parts/<worker>.<name>.arrow`, later `<name>/<worker>.parquet`."""
+
+DELIVERIES = pa.schema(
+    [
+        ("key", pa.string()),
+        ("operation", _NAME),
+        ("sender", pa.string()),
+        ("recipient", pa.string()),
+        ("worker", _NAME),  # of the recipient's socket; "" where nothing arrived
+        ("socket", pa.int32()),  # -1 where nothing arrived
+        ("intended", pa.int64()),  # 0 where the send is not known (misdelivered)
+        ("sent", pa.int64()),
+        ("arrived", pa.int64()),  # 0 where nothing arrived
+        ("seen", pa.int64()),
+        ("fate", _NAME),  # Fate
+        ("reordered", pa.bool_()),  # a message sent later, by the same sender, arrived before it
+    ]
+)
+"""The ledger: one row per message and recipient, one more for each surplus copy."""
+
+HISTOGRAMS = pa.schema(
+    [
+        ("second", pa.int32()),  # of `arrived`, since the run's origin
+        ("operation", _NAME),
+        ("outcome", pa.int8()),  # Outcome; a delivery on time or late is OK
+        ("bucket", pa.int32()),  # reports.histogram.bucket_of(response time in ns)
+        ("count", pa.int64()),
+    ]
+)
+"""Response times, one second x operation x outcome: merged by addition."""

@@ -1,0 +1,1 @@
+"""The Talkamie API: its contract, and a reference server that keeps it."""

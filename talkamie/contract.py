@@ -1,0 +1,517 @@
+"""The Talkamie API as data: the only place that knows a path, a method, an action name or a payload.
+
+One row is one operation (https) or one action (wss). The reference server makes its routes and its
+validation from these rows, the load client its calls, and every table its names. To measure another
+deployment of the API, change it here and nowhere else.
+
+Rules of the wire, true for every row:
+
+- An https answer is an `Envelope`; a wss frame is the same object with `action` on top (`Frame`).
+- Every field of a shared object may be absent: `UNSET`. `None` is never sent.
+- Ids are opaque strings or numbers. Instants are UTC, `YYYY-MM-DDTHH:MM:SS.mmmZ`.
+- A page is asked for with `pageSize` and `lastEvaluatedKey`, the latter taken unmodified from the answer
+  before: a JSON string in a query, an object in a frame. No key in the answer: it was the last page.
+- An empty query parameter means an absent one: the web client sends `?keyword=&pageSize=25`.
+- Nothing carries a request id. `docs/measuring.md` tells how answers find their requests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec import field as wire_field
+
+T = TypeVar("T")
+Id = str | int
+RequestStatus = Literal["pending", "accepted", "rejected", "canceled"]
+DeliveryStatus = Literal["sent", "delivered", "read"]
+UserType = Literal["senior", "volunteer"]
+CallType = Literal["audio", "video"]
+Recurrence = Literal["none", "daily", "weekly"]
+Text = Annotated[str, Meta(min_length=1, max_length=4000)]
+ShortText = Annotated[str, Meta(min_length=1, max_length=200)]
+Email = Annotated[str, Meta(min_length=3, max_length=254, pattern=r"^[^@\s]+@[^@\s]+$")]
+Password = Annotated[str, Meta(min_length=8, max_length=200)]
+Date = Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+Instant = Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?Z$")]
+
+
+class Wire(Struct, rename="camel", omit_defaults=True, kw_only=True):
+    """Anything that crosses the wire: camelCase there, snake_case here, absent unless set."""
+
+
+# --- Shared objects ------------------------------------------------------------------------------
+
+
+class UserRef(Wire):
+    id: Id
+
+
+class Interest(Wire):
+    id: Id | UnsetType = UNSET
+    name: str | UnsetType = UNSET
+    emoji: str | UnsetType = UNSET
+
+
+class Location(Wire):
+    city: str | UnsetType = UNSET
+    country: str | UnsetType = UNSET
+    state: str | UnsetType = UNSET
+
+
+class ConnectRequest(Wire):
+    id: Id | UnsetType = UNSET
+    status: RequestStatus | UnsetType = UNSET
+    from_: UserRef | UnsetType = wire_field(default=UNSET, name="from")
+    to: UserRef | UnsetType = UNSET
+    user: User | UnsetType = UNSET  # the other party
+    chat: Chat | UnsetType = UNSET  # when accepted
+
+
+class Viewer(Wire):
+    """The caller's relation to a user, or, in a push, the receiver's own counters."""
+
+    id: Id | UnsetType = UNSET
+    connect_request: ConnectRequest | UnsetType = UNSET
+    chat: Chat | UnsetType = UNSET
+    total_unread_chats: int | UnsetType = UNSET
+    total_unread_alerts: int | UnsetType = UNSET
+
+
+class User(Wire):
+    id: Id | UnsetType = UNSET
+    name: str | UnsetType = UNSET
+    email: str | UnsetType = UNSET
+    type: UserType | UnsetType = UNSET
+    gender: Literal["male", "female", "unspecified"] | UnsetType = UNSET
+    age: int | UnsetType = UNSET
+    dob: str | UnsetType = UNSET
+    bio: str | UnsetType = UNSET
+    language: str | UnsetType = UNSET
+    interests: list[Interest] | UnsetType = UNSET
+    location: Location | UnsetType = UNSET
+    rating: float | UnsetType = UNSET
+    total_reviews: int | UnsetType = UNSET
+    total_connections: int | UnsetType = UNSET
+    total_pending_requests: int | UnsetType = UNSET
+    total_unread_alerts: int | UnsetType = UNSET
+    total_unread_chats: int | UnsetType = UNSET
+    timezone_offset: int | UnsetType = UNSET  # minutes
+    visibility: Literal["public", "matches", "volunteers", "seniors"] | UnsetType = UNSET
+    viewer: Viewer | UnsetType = UNSET
+
+
+class Delivery(Wire):
+    status: DeliveryStatus
+    at: str | UnsetType = UNSET
+
+
+class TimeSlot(Wire):
+    from_: str = wire_field(name="from")
+    to: str
+
+
+class Schedule(Wire):
+    id: Id | UnsetType = UNSET
+    type: CallType | UnsetType = UNSET
+    title: str | UnsetType = UNSET
+    attendee: User | UnsetType = UNSET
+    timeslot: TimeSlot | UnsetType = UNSET
+    status: Literal["past", "on-going", "upcoming"] | UnsetType = UNSET
+    recurrence: Recurrence | UnsetType = UNSET
+
+
+class Message(Wire):
+    id: Id | UnsetType = UNSET
+    type: Literal["text", "schedule"] | UnsetType = UNSET
+    text: str | UnsetType = UNSET
+    schedule: Schedule | UnsetType = UNSET
+    timestamp: str | UnsetType = UNSET
+    sender: User | UnsetType = UNSET
+    delivery: Delivery | UnsetType = UNSET
+    is_request: bool | UnsetType = UNSET
+
+
+class ChatRequest(Wire):
+    id: Id | UnsetType = UNSET
+    text: str | UnsetType = UNSET
+    timestamp: str | UnsetType = UNSET
+    delivery: Delivery | UnsetType = UNSET
+    status: RequestStatus | UnsetType = UNSET
+    sender: UserRef | UnsetType = UNSET
+
+
+class Chat(Wire):
+    id: Id | UnsetType = UNSET
+    user: User | UnsetType = UNSET  # the other party
+    timestamp: str | UnsetType = UNSET
+    last_message: Message | UnsetType = UNSET
+    total_unread_messages: int | UnsetType = UNSET
+    type: Literal["connect", "message"] | UnsetType = UNSET  # how it came about
+    request: ChatRequest | UnsetType = UNSET
+
+
+class Alert(Wire):
+    id: Id | UnsetType = UNSET
+    type: Literal["schedule", "connect-request", "message-request", "review"] | UnsetType = UNSET
+    timestamp: str | UnsetType = UNSET
+    status: Literal["read"] | UnsetType = UNSET
+    schedule: Schedule | UnsetType = UNSET
+    chat: Chat | UnsetType = UNSET
+    message: Message | UnsetType = UNSET
+    connect_request: ConnectRequest | UnsetType = UNSET
+
+
+# --- Envelopes -----------------------------------------------------------------------------------
+
+
+class Pagination(Wire):
+    last_evaluated_key: dict[str, Any] | UnsetType = UNSET
+    total_items: int | UnsetType = UNSET
+
+
+class Envelope(Wire, Generic[T]):
+    """Every https answer. The text of an error is `error`, else `message`."""
+
+    success: bool
+    status_code: int
+    message: str | UnsetType = UNSET
+    error: str | UnsetType = UNSET
+    data: T | UnsetType = UNSET
+    pagination: Pagination | UnsetType = UNSET
+
+
+class Frame(Wire, Generic[T]):
+    """Every wss frame from the server. One without `action` is not ours: clients ignore it."""
+
+    action: str | UnsetType = UNSET
+    success: bool | UnsetType = UNSET
+    status_code: int | UnsetType = UNSET
+    message: str | UnsetType = UNSET
+    error: str | UnsetType = UNSET
+    data: T | UnsetType = UNSET
+    pagination: Pagination | UnsetType = UNSET
+
+
+# --- Inputs and answers of operations ------------------------------------------------------------
+
+
+class Page(Wire):
+    page_size: Annotated[int, Meta(ge=1, le=100)] = 25
+    last_evaluated_key: str | UnsetType = UNSET  # JSON text of an object
+
+
+class Search(Page):
+    keyword: ShortText | UnsetType = UNSET
+
+
+class UserSearch(Search):
+    email: str | UnsetType = UNSET
+    type: UserType | UnsetType = UNSET
+    gender: Literal["male", "female", "unspecified"] | UnsetType = UNSET
+    age: int | UnsetType = UNSET
+    min_age: int | UnsetType = UNSET
+    max_age: int | UnsetType = UNSET
+    location: str | UnsetType = UNSET  # a country
+
+
+class SignUp(Wire):
+    email: Email
+    password: Password
+    name: ShortText
+    type: UserType | UnsetType = UNSET
+
+
+class SignIn(Wire):
+    email: Email
+    password: Annotated[str, Meta(min_length=1, max_length=200)]
+
+
+class Tokens(Wire):
+    access: str
+    refresh: str
+
+
+class Session(Wire):
+    user: User
+    tokens: Tokens
+
+
+class UserData(Wire):
+    user: User
+
+
+class OtpRequest(Wire):
+    email: Email
+
+
+class Otp(Wire):
+    otp: str | UnsetType = UNSET  # only where the stage is dev
+
+
+class OtpCheck(Wire):
+    email: Email
+    code: str | int
+
+
+class UserUpdate(Wire):
+    name: ShortText | UnsetType = UNSET
+    type: UserType | UnsetType = UNSET
+    gender: Literal["male", "female", "unspecified"] | UnsetType = UNSET
+    bio: Annotated[str, Meta(max_length=4000)] | UnsetType = UNSET
+    language: ShortText | UnsetType = UNSET
+    dob: Date | UnsetType = UNSET
+    visibility: Literal["public", "matches", "volunteers", "seniors"] | UnsetType = UNSET
+    country: ShortText | UnsetType = UNSET
+    state: ShortText | UnsetType = UNSET
+    city: ShortText | UnsetType = UNSET
+    interests: Annotated[list[Interest], Meta(max_length=50)] | UnsetType = UNSET
+
+
+class MessageRequest(Wire):
+    text: Text
+
+
+class ScheduleInput(Wire):
+    title: ShortText
+    type: CallType
+    start_date_time: Instant
+    end_date_time: Instant
+    recurrence: Recurrence = "none"
+
+
+class ScheduleUpdate(Wire):
+    title: ShortText | UnsetType = UNSET
+    type: CallType | UnsetType = UNSET
+    recurrence: Recurrence | UnsetType = UNSET
+    start_date_time: Instant | UnsetType = UNSET
+    end_date_time: Instant | UnsetType = UNSET
+
+
+class ChatData(Wire):
+    chat: Chat
+
+
+class MessageData(Wire):
+    """One message in its chat: the answer to sending it, and the push that delivers it."""
+
+    chat: Chat
+    message: Message
+    viewer: Viewer | UnsetType = UNSET
+
+
+class Scheduled(Wire):
+    schedule: Schedule
+    chat: Chat
+    message: Message
+
+
+# --- Inputs and answers of actions ---------------------------------------------------------------
+
+
+class Action(Wire):
+    """A frame from a client: one JSON object with `action` and its fields on top."""
+
+    action: str
+
+
+class Authenticate(Action):
+    token: Annotated[str, Meta(max_length=4096)]
+
+
+class MessageText(Wire):
+    text: Text
+
+
+class SendMessage(Action):
+    chat_id: Id
+    message: MessageText
+
+
+class GetMessages(Action):
+    chat_id: Id
+    page_size: Annotated[int, Meta(ge=1, le=100)] = 25
+    last_evaluated_key: dict[str, Any] | UnsetType = UNSET
+
+
+class ReadMark(Wire):
+    status: Literal["read"]
+
+
+class UpdateMessages(Action):
+    chat_id: Id
+    messages_map: Annotated[dict[str, ReadMark], Meta(min_length=1, max_length=1000)]
+
+
+class UpdateAlerts(Action):
+    alerts_map: Annotated[dict[str, ReadMark], Meta(min_length=1, max_length=1000)]
+
+
+class MessagePage(Wire):
+    chat: Chat
+    messages: list[Message]
+
+
+class MessagesUpdate(Wire):
+    """Whole messages by id: a client replaces its copies with them."""
+
+    chat: Chat
+    messages_map: dict[str, Message]
+    viewer: Viewer | UnsetType = UNSET
+
+
+class AlertData(Wire):
+    alert: Alert
+
+
+class AlertsUpdate(Wire):
+    alerts_map: dict[str, ReadMark]
+    viewer: Viewer | UnsetType = UNSET
+
+
+class MessageDelivery(Wire):
+    id: Id
+    delivery: Delivery
+
+
+class ChatUpdate(Wire):
+    chat: Chat
+    messages_map: dict[str, MessageDelivery]
+
+
+class ChatsUpdate(Wire):
+    """What a sender learns when somebody with waiting messages comes online."""
+
+    chats_map: dict[str, ChatUpdate]
+
+
+# --- The tables ----------------------------------------------------------------------------------
+
+
+class Auth(StrEnum):
+    PUBLIC = "public"  # anybody; a good token is used, a bad one ignored
+    TOKEN = "token"  # a valid access token, else 401
+    SELF = "self"  # ... whose user is the {id} of the path, else 403
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One https operation. `data` is the type of the envelope's `data`; `None` where there is none."""
+
+    name: str
+    method: str
+    path: str  # {name} marks a part; below the version prefix
+    auth: Auth = Auth.TOKEN
+    query: type[Wire] | None = None
+    body: type[Wire] | None = None
+    data: Any = None
+
+    @property
+    def folder(self) -> str:
+        return self.path.split("/")[1]
+
+
+@dataclass(frozen=True, slots=True)
+class SocketAction:
+    """One wss action: `request` is what a client sends, `answer` and `push` the `data` that come back.
+
+    `answer` goes to the socket that asked, under the same name. `push` goes to other sockets, unasked.
+    """
+
+    name: str
+    folder: str
+    request: type[Action] | None = None
+    answer: Any = None
+    push: Any = None
+    anonymous: bool = False  # allowed before authenticate
+
+
+VERSION_PREFIX = "/v1"
+
+OPERATIONS: dict[str, Operation] = {
+    row.name: row
+    for row in (
+        Operation("get-alerts", "GET", "/alerts", query=Page, data=list[Alert]),
+        Operation("get-user-by-token", "GET", "/auth", data=UserData),
+        Operation("sign-up", "POST", "/auth/sign-up", Auth.PUBLIC, body=SignUp, data=Session),
+        Operation("sign-in", "POST", "/auth/sign-in", Auth.PUBLIC, body=SignIn, data=Session),
+        Operation("sign-out", "DELETE", "/auth/sign-out"),
+        Operation("get-chat", "GET", "/chat/{chatId}", data=Chat),
+        Operation("get-chat-messages", "GET", "/chat/{chatId}/messages", query=Page, data=list[Message]),
+        Operation("get-chats", "GET", "/chats", query=Search, data=list[Chat]),
+        Operation("get-frequent-chats", "GET", "/chats/frequent", query=Search, data=list[Chat]),
+        Operation("get-unread-chats", "GET", "/chats/unread", query=Search, data=list[Chat]),
+        Operation("get-pending-requests", "GET", "/connections/pending", query=Page, data=list[ConnectRequest]),
+        Operation("get-connections", "GET", "/connections/users", query=Search, data=list[User]),
+        Operation("get-interests", "GET", "/interests", Auth.PUBLIC, query=Search, data=list[Interest]),
+        Operation("generate-otp", "POST", "/otp", Auth.PUBLIC, body=OtpRequest, data=Otp),
+        Operation("verify-otp", "POST", "/otp/verify", Auth.PUBLIC, body=OtpCheck, data=dict[str, Any]),
+        Operation("get-schedule", "GET", "/schedule/{id}", data=Schedule),
+        Operation("update-schedule", "PUT", "/schedule/{id}", body=ScheduleUpdate, data=Schedule),
+        Operation("delete-schedule", "DELETE", "/schedule/{id}"),
+        Operation("get-schedules", "GET", "/schedules", query=Search, data=list[Schedule]),
+        Operation("get-past-schedules", "GET", "/schedules/past", query=Search, data=list[Schedule]),
+        Operation("get-upcoming-schedules", "GET", "/schedules/upcoming", query=Search, data=list[Schedule]),
+        Operation("update-user", "PUT", "/user/{id}", Auth.SELF, body=UserUpdate, data=User),
+        Operation("get-user", "GET", "/user/{id}", data=User),
+        Operation("schedule-call", "POST", "/user/{id}/schedule", body=ScheduleInput, data=Scheduled),
+        Operation("clear-schedules", "DELETE", "/user/{id}/schedules"),
+        Operation("send-connection-request", "POST", "/user/{id}/connection", data=ConnectRequest),
+        Operation("cancel-connection-request", "DELETE", "/user/{id}/connection"),
+        Operation("accept-connection", "POST", "/user/{id}/connection/accept", data=ConnectRequest),
+        Operation("reject-connection", "DELETE", "/user/{id}/connection/reject"),
+        Operation(
+            "send-message-request", "POST", "/user/{id}/message/request", body=MessageRequest, data=MessageData
+        ),
+        Operation("cancel-message-request", "DELETE", "/user/{id}/message/request", data=ChatData),
+        Operation("accept-message-request", "POST", "/user/{id}/message/request/accept", data=ChatData),
+        Operation("reject-message-request", "DELETE", "/user/{id}/message/request/reject", data=ChatData),
+        # Public only for the sign-up check `?email=`; every other search needs a token.
+        Operation("get-users", "GET", "/users", Auth.PUBLIC, query=UserSearch, data=list[User]),
+    )
+}
+
+ACTIONS: dict[str, SocketAction] = {
+    row.name: row
+    for row in (
+        SocketAction("ping", "ping", request=Action, anonymous=True),
+        SocketAction("authenticate", "auth", request=Authenticate, answer=User, anonymous=True),
+        SocketAction("update-chats", "chats", push=ChatsUpdate),
+        SocketAction("send-message", "messaging", request=SendMessage, answer=MessageData),
+        SocketAction("new-message", "messaging", push=MessageData),
+        SocketAction("get-messages", "messaging", request=GetMessages, answer=MessagePage),
+        SocketAction(
+            "update-messages", "messaging", request=UpdateMessages, answer=MessagesUpdate, push=MessagesUpdate
+        ),
+        SocketAction("alert", "alert", push=AlertData),
+        SocketAction("update-alerts", "alert", request=UpdateAlerts, answer=AlertsUpdate),
+    )
+}
+
+# Limits of the deployment that the API runs on (API Gateway's published quotas).
+MAX_FRAME_BYTES = 32 * 1024
+MAX_MESSAGE_BYTES = 128 * 1024
+IDLE_TIMEOUT_S = 600
+MAX_CONNECTION_S = 7200
+
+# What the web client was seen to do; a person's own pauses are in scenarios/people.py.
+FIRST_PING_S = 2.0
+PING_INTERVAL_S = 480.0
+RECEIPT_DEBOUNCE_S = 0.1
+LIST_PAGE = 25
+CONNECTIONS_PAGE = 20
+MESSAGES_PAGE = 4
+
+ANONYMOUS_TOKEN = "undefined"  # what the web client sends as its bearer when signed out
+
+CLOSE_TOKEN_REVOKED = 4401
+CLOSE_NOT_AUTHENTICATED = 4408
+
+RawEnvelope = Envelope[Raw]
+"""An envelope whose `data` is decoded later, by the row that knows its type."""
+
+RawFrame = Frame[Raw]
+"""A frame whose `data` is decoded later, and only where somebody waits for it."""
