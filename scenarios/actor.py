@@ -1,0 +1,103 @@
+"""What a journey may do: the only things that stand between a person's intentions and the network.
+
+A journey talks to an `Actor` and knows nothing of Locust, sockets or clocks. `loadtests.users` has the
+real one; tests have one that plays a script.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from scenarios.people import Person
+from talkamie.contract import Action, Alert, Chat, Message, MessageData, Session, User
+
+Event = Alert | MessageData
+"""What makes a person look up: an alert, or a message in a chat that is not open."""
+
+
+class Unhappy(Exception):
+    """Something did not work. It is on record already: the person gives up what they were doing."""
+
+
+class Refused(Unhappy):
+    """The target answered, and the answer is no."""
+
+    def __init__(self, what: str, status: int, text: str = "") -> None:
+        super().__init__(f"{what} was refused with {status} {text[:200]}".rstrip())
+        self.status = status
+
+
+class Unanswered(Unhappy):
+    """No answer came in time, or the connection is gone."""
+
+
+class Finished(Exception):
+    """The run is over: stop at once, and politely."""
+
+
+class Actor(Protocol):
+    """One person at one screen."""
+
+    person: Person
+    rng: random.Random
+    user: User
+    """The account as the target last told it; without an id before sign-up."""
+    chats: dict[str, Chat]
+    """Chats that this person has seen, by id."""
+    chat_list_seen: bool
+    """Whether the list of chats was fetched since the page was opened: the app does it once."""
+
+    def call(self, operation: str, body: Any = None, *, expect: int = 200, **fields: Any) -> Any:
+        """Do one https operation and return its data.
+
+        `fields` are parts of the path and of the query, by their names in the contract. `expect` is the
+        status that counts as success, for calls that are meant to be turned down. Raises Unhappy.
+        """
+
+    def together(self, *calls: Callable[[], Any]) -> None:
+        """Do several things at once, as a page does when it opens; return when all are done."""
+
+    def sign(self, session: Session) -> None:
+        """Be signed in from here on."""
+
+    def signed_out(self) -> None:
+        """Forget account and token: the next one to sit here is somebody else."""
+
+    def open_socket(self) -> None:
+        """Open the page's socket and authenticate. Raises Unhappy."""
+
+    def close_socket(self) -> None:
+        """Close it, if it is open."""
+
+    def ask(self, frame: Action) -> Any:
+        """Send a frame and return the data of its answer. Raises Unhappy."""
+
+    def say(self, chat: Chat, text: str) -> Message:
+        """Send a text message to the other party of a chat and return it as stored. Raises Unhappy."""
+
+    def mark_read(self, chat: Chat, messages: list[Message]) -> None:
+        """Send read receipts for those messages of the other party that lack one. Raises Unhappy."""
+
+    def looking_at(self, chat: Chat) -> AbstractContextManager[None]:
+        """Have a chat open: its new messages are marked read by the app and wait for `hear`."""
+
+    def hear(self, pause: str) -> Message | None:
+        """Wait up to a pause for a message in the open chat; None if none came."""
+
+    def think(self, pause: str) -> None:
+        """Take one of the pauses of `scenarios.people`."""
+
+    def attend(self, pause: str) -> Event | None:
+        """Wait up to a pause for something to react to; None if nothing came."""
+
+    def visit_is_over(self) -> bool:
+        """Return whether this visit has lasted as long as this person wanted."""
+
+    def step(self, name: str) -> AbstractContextManager[None]:
+        """Time a named part of a journey, written down as `name`. Exceptions pass through."""
+
+    def journey(self, name: str) -> AbstractContextManager[None]:
+        """Everything inside belongs to this journey."""

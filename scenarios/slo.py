@@ -1,0 +1,82 @@
+"""What the target owes its people, as written in a scenario and as judged after a run: one grammar.
+
+    [slo]
+    "chat.delivered p99" = "< 250 ms"     # a quantile of the response time of an operation or a delivery
+    "get-chats p95"      = "<= 1 s"       # us, ms or s
+    "errors"             = "< 1 %"        # share of all attempts that did not succeed
+    "sign-in errors"     = "< 0.1 %"      # ... of one operation
+    "lost"               = "= 0"          # also late, duplicate, misdelivered, reordered
+    "deliveries"         = ">= 1000"      # also requests: a run that did nothing proves nothing
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
+COUNTS = ("lost", "late", "duplicate", "misdelivered", "reordered")
+TOTALS = ("deliveries", "requests")
+
+_UNITS = {"us": 1_000, "µs": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
+_LIMIT = re.compile(r"^(<=|<|>=|>|=)\s*(\d+(?:\.\d+)?)\s*(us|µs|ms|s|%)?$", re.ASCII)
+_OPERATION = re.compile(r"^[a-z][a-z0-9.-]*$")
+
+
+class SloError(ValueError):
+    """An objective that can't be understood; the message says what was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slo:
+    """One objective: `statistic` of `operation` must be `relation` `limit`.
+
+    `statistic` is a quantile (limit in ns), "errors" (limit a share, 0 to 1) or "count" (limit a number).
+    `operation` is a metric's name, one of COUNTS or TOTALS, or "" for all operations together.
+    """
+
+    name: str
+    text: str
+    operation: str
+    statistic: str
+    relation: str
+    limit: float
+
+    def holds(self, value: float) -> bool:
+        """Return whether a value that is known exactly meets this objective."""
+        match self.relation:
+            case "<":
+                return value < self.limit
+            case "<=":
+                return value <= self.limit
+            case ">":
+                return value > self.limit
+            case ">=":
+                return value >= self.limit
+            case _:
+                return value == self.limit
+
+
+def parse_slo(name: str, text: str) -> Slo:
+    """Return the objective that a line `"name" = "text"` of a scenario states, or raise SloError."""
+    found = _LIMIT.match(text.strip())
+    if not found:
+        raise SloError(f'the limit "{text}" is not understood: write for example "< 250 ms", "< 1 %" or "= 0"')
+    relation, number, unit = found[1], float(found[2]), found[3]
+    words = name.split()
+    if name in COUNTS or name in TOTALS:
+        operation, statistic, wanted = name, "count", {None}
+    elif words[-1:] == ["errors"] and len(words) <= 2:
+        operation, statistic, wanted = " ".join(words[:-1]), "errors", {"%"}
+    elif len(words) == 2 and words[1] in QUANTILES:
+        operation, statistic, wanted = words[0], words[1], set(_UNITS)
+    else:
+        expected = f"<metric> {' | '.join(QUANTILES)}, [<metric>] errors, {', '.join(COUNTS + TOTALS)}"
+        raise SloError(f'"{name}" is not an objective: expected {expected}')
+    if operation and statistic != "count" and not _OPERATION.match(operation):
+        raise SloError(f'"{operation}" is not the name of a metric: expected one such as chat.delivered')
+    if unit not in wanted:
+        units = " or ".join(sorted(str(each) for each in wanted if each)) or "no unit"
+        raise SloError(f'the limit "{text}" of "{name}" needs {units}')
+    scale = 0.01 if unit == "%" else _UNITS.get(unit or "", 1)
+    return Slo(name, text.strip(), operation, statistic, relation, number * scale)

@@ -1,0 +1,214 @@
+"""Reads a scenario: who, how many, doing what, for how long, and what they are owed.
+
+Every mistake in a file is named with its line and key and with what was expected there.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from scenarios.slo import SloError, parse_slo
+from talkamie.contract import PING_INTERVAL_S
+
+HERE = Path(__file__).parent
+MAX_BYTES = 1_000_000
+
+Positive = Annotated[float, Meta(gt=0, le=1e6)]
+Weight = Annotated[float, Meta(ge=0, le=1e6)]
+
+
+class WorkloadError(Exception):
+    """A scenario that can't be run. The message names the file, the line and the key."""
+
+
+class _Strict(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    pass
+
+
+class Load(_Strict):
+    """How many people, how fast they come, how long it lasts."""
+
+    users: Annotated[int, Meta(ge=1, le=100_000)]
+    spawn_rate: Positive = 10.0  # people a second
+    run_time_s: Positive = 60.0
+
+
+class People(_Strict):
+    """Shares of the kinds of people, and how much faster than real ones they act."""
+
+    senior: Weight = 1.0
+    volunteer: Weight = 1.0
+    lurker: Weight = 0.0
+    pace: Positive = 1.0
+    newcomers: Annotated[float, Meta(ge=0, le=1)] = 0.0  # share of visits made by somebody new
+
+
+class Mix(_Strict):
+    """What people start of their own accord, as weights. Answering others is not a choice here."""
+
+    connect: Weight = 0.0
+    message_request: Weight = msgspec.field(default=0.0, name="message-request")
+    chat: Weight = 0.0
+    idle: Weight = 0.0
+
+
+class Client(_Strict):
+    """What the app does on its own, and how long it waits."""
+
+    ping_interval_s: Positive = PING_INTERVAL_S
+    timeout_s: Positive = 10.0  # for every answer
+    delivery_deadline_s: Positive = 5.0  # later than this is late
+
+
+class Scenario(_Strict):
+    description: str
+    load: Load
+    people: People = People()
+    senior: Mix = Mix()
+    volunteer: Mix = Mix()
+    client: Client = Client()
+    slo: dict[str, str] = {}
+
+    name: str = ""
+    file: str = ""
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the whole configuration, defaults included, as plain data."""
+        data: dict[str, Any] = msgspec.to_builtins(self)
+        del data["name"], data["file"]
+        return data
+
+    def hash(self) -> str:
+        """Return a digest of everything that shapes the load: equal digests are comparable runs."""
+        text = msgspec.json.encode({k: v for k, v in self.resolved().items() if k != "description"}, order="sorted")
+        return hashlib.sha256(text).hexdigest()[:16]
+
+
+def available() -> dict[str, Path]:
+    """Return the scenarios that ship with the suite, by name."""
+    return {path.stem: path for path in sorted(HERE.glob("*.toml"))}
+
+
+def load(name_or_file: str) -> Scenario:
+    """Return the scenario with this name, or in this file. Raises WorkloadError."""
+    shipped = available()
+    if name_or_file in shipped:
+        return parse(_read(shipped[name_or_file]), name=name_or_file, file=shipped[name_or_file].name)
+    path = Path(name_or_file)
+    if path.suffix != ".toml":
+        hint = _nearest(name_or_file, shipped)
+        raise WorkloadError(
+            f"there is no scenario {name_or_file!r}{hint}: expected one of {', '.join(shipped)}, or a file *.toml"
+        )
+    return parse(_read(path), name=path.stem, file=str(path))
+
+
+def parse(text: str, *, name: str, file: str) -> Scenario:
+    """Return the scenario that `text` states. Raises WorkloadError naming `file`, the line and the key."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise WorkloadError(f"{file}: this is not TOML: {error}") from None
+    except RecursionError:
+        raise WorkloadError(f"{file}: tables are nested too deeply; a scenario has two levels") from None
+    for reserved in ("name", "file"):
+        if reserved in data:
+            raise WorkloadError(f"{_place(file, text, [reserved])}: unknown key; the name is the file's own")
+    try:
+        scenario = msgspec.convert({**data, "name": name, "file": file}, Scenario)
+    except msgspec.ValidationError as error:
+        raise WorkloadError(_explain(str(error), text, file)) from None
+    _check(scenario, lambda *keys: _place(file, text, list(keys)))
+    return scenario
+
+
+def _check(scenario: Scenario, place: Callable[..., str]) -> None:
+    people = scenario.people
+    if people.senior + people.volunteer + people.lurker <= 0:
+        raise WorkloadError(f"{place('people')}: every share is 0; somebody must come")
+    for kind, mix in (("senior", scenario.senior), ("volunteer", scenario.volunteer)):
+        if getattr(people, kind) and sum(msgspec.structs.astuple(mix)) <= 0:
+            raise WorkloadError(f"{place(kind)}: every weight is 0 or missing; a {kind} must do something")
+    for name, limit in scenario.slo.items():
+        try:
+            parse_slo(name, limit)
+        except SloError as error:
+            raise WorkloadError(f"{place('slo', name)}: {error}") from None
+
+
+def _read(path: Path) -> str:
+    try:
+        if not path.is_file():
+            raise WorkloadError(f"{path}: there is no such file")
+        if path.stat().st_size > MAX_BYTES:
+            raise WorkloadError(f"{path}: larger than {MAX_BYTES:,} bytes; this is not a scenario")
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise WorkloadError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from None
+    except (OSError, ValueError) as error:
+        raise WorkloadError(f"{path!s:.200}: can't be read: {error}") from None
+
+
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<key>[^`]*)`(?: - at `\$(?P<path>[^`]*)`)?")
+_MISSING = re.compile(r"Object missing required field `(?P<key>[^`]*)`(?: - at `\$(?P<path>[^`]*)`)?")
+_WRONG = re.compile(r"^(?P<what>.*?)(?: - at `(?:key in )?\$(?P<path>[^`]*)`)?$", re.S)
+
+
+def _explain(error: str, text: str, file: str) -> str:
+    """Turn a message of msgspec into one with a line number and, for a typing mistake, the nearest key."""
+    if found := _UNKNOWN.search(error):
+        keys = [*_keys(found["path"]), found["key"]]
+        known = _known_keys(keys[:-1])
+        hint = _nearest(found["key"], known)
+        return f"{_place(file, text, keys)}: unknown key{hint}: expected one of {', '.join(known)}"
+    if found := _MISSING.search(error):
+        where = _keys(found["path"])
+        return f"{_place(file, text, where)}: missing key {'.'.join([*where, found['key']])}"
+    found = _WRONG.match(error)
+    assert found
+    return f"{_place(file, text, _keys(found['path']))}: {found['what'][0].lower()}{found['what'][1:]}"
+
+
+def _keys(path: str | None) -> list[str]:
+    return [key for key in (path or "").strip(".").replace("[...]", "").split(".") if key]
+
+
+def _known_keys(path: list[str]) -> list[str]:
+    kind: Any = Scenario
+    for key in path:
+        kind = next((each.type for each in msgspec.structs.fields(kind) if each.encode_name == key), None)
+    names = [each.encode_name for each in msgspec.structs.fields(kind)] if kind else []
+    return [name for name in names if kind is not Scenario or name not in ("name", "file")]
+
+
+def _nearest(word: str, known: list[str] | dict[str, Path]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _place(file: str, text: str, keys: list[str]) -> str:
+    """Return `file:line: key`, with the line on which a key of a table stands, as near as it can be found."""
+    if not keys:
+        return file
+    table, line_of_table = "", 0
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[+\s*([^\]]+?)\s*\]", line):
+            table = header[1]
+            if keys == [table]:
+                line_of_table = number
+            if keys[:-1] == [table] or keys[0] == table:
+                line_of_table = line_of_table or number
+        elif entry := re.match(r"""\s*(?:"([^"]*)"|'([^']*)'|([\w.-]+))\s*=""", line):
+            key = next(part for part in entry.groups() if part is not None)
+            if [*filter(None, [table]), key] == keys or [*filter(None, [table]), *key.split(".")] == keys:
+                return f"{file}:{number}: {'.'.join(keys)}"
+    return f"{file}:{line_of_table}: {'.'.join(keys)}" if line_of_table else f"{file}: {'.'.join(keys)}"
