@@ -9,13 +9,22 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
+
+from msgspec import UNSET, UnsetType
 
 from scenarios.people import Person
 from talkamie.contract import Action, Alert, Chat, Message, MessageData, Session, User
 
 Event = Alert | MessageData
 """What makes a person look up: an alert, or a message in a chat that is not open."""
+
+
+class Answer(NamedTuple):
+    """An answer on the socket; `next_key` asks for the page after it, UNSET on the last one."""
+
+    data: Any
+    next_key: dict[str, Any] | UnsetType = UNSET
 
 
 class Unhappy(Exception):
@@ -72,11 +81,11 @@ class Actor(Protocol):
     def close_socket(self) -> None:
         """Close it, if it is open."""
 
-    def ask(self, frame: Action) -> Any:
-        """Send a frame and return the data of its answer. Raises Unhappy."""
+    def ask(self, frame: Action) -> Answer:
+        """Send a frame and return its answer, `data` of the type that the contract gives. Raises Unhappy."""
 
-    def say(self, chat: Chat, text: str) -> Message:
-        """Send a text message to the other party of a chat and return it as stored. Raises Unhappy."""
+    def say(self, chat: Chat, text: str) -> None:
+        """Send a text message to the other party of a chat. Raises Unhappy."""
 
     def mark_read(self, chat: Chat, messages: list[Message]) -> None:
         """Send read receipts for those messages of the other party that lack one. Raises Unhappy."""

@@ -8,8 +8,9 @@ sends a request, the other gets an alert and reacts to it like a person, whereve
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from scenarios.actor import Actor, Event, Refused, Unhappy
 from scenarios.people import sentence
@@ -20,6 +21,7 @@ from talkamie.contract import (
     Alert,
     Chat,
     GetMessages,
+    Id,
     Interest,
     Message,
     MessageData,
@@ -36,12 +38,16 @@ from talkamie.contract import (
 
 @dataclass(frozen=True, slots=True)
 class Habits:
-    """What a kind of person starts of their own accord (as weights), and how sociable they are."""
+    """What a kind of person starts of their own accord (as weights), and how sociable they are.
+
+    Without a mix somebody is online and reads what comes, but never writes: the noise floor of a run.
+    """
 
     mix: dict[str, float]
     newcomers: float = 0.0
     answers: float = 0.85  # chance of answering a message, assumed
     accepts: float = 0.95  # chance of accepting a request, assumed
+    scrolls: float = 0.2  # chance of reading further back in a chat, assumed
 
 
 def live(actor: Actor, habits: Habits) -> None:
@@ -52,13 +58,24 @@ def live(actor: Actor, habits: Habits) -> None:
                 sign_up(actor)
             app_start(actor)
             while not actor.visit_is_over():
-                _pass_the_time(actor, habits)
+                if habits.mix:
+                    _pass_the_time(actor, habits)
+                else:
+                    _lurk(actor)
         except Unhappy:
             actor.think("recover")
         actor.close_socket()
         actor.think("away")
         if actor.user.id is not UNSET and actor.rng.random() < habits.newcomers:
-            actor.signed_out()
+            sign_out(actor)
+
+
+def _lurk(actor: Actor) -> None:
+    """Look up when something comes in, and leave it at that."""
+    if isinstance(event := actor.attend("idle"), Alert):
+        with actor.journey("notifications"):
+            actor.call("get-alerts", page_size=LIST_PAGE)
+        _read_alert(actor, event)
 
 
 def _pass_the_time(actor: Actor, habits: Habits) -> None:
@@ -121,6 +138,14 @@ def app_start(actor: Actor) -> None:
             lambda: actor.call("get-users", type=opposite, page_size=LIST_PAGE),
             actor.open_socket,
         )
+
+
+def sign_out(actor: Actor) -> None:
+    """Sign out; whoever comes next is somebody new."""
+    with actor.journey("sign-out"):
+        actor.call("sign-out")
+        actor.signed_out()
+        actor.call("get-user-by-token", expect=401)  # the page that says goodbye asks once more
 
 
 # --- Meeting people ------------------------------------------------------------------------------
@@ -190,29 +215,28 @@ def chat(actor: Actor, habits: Habits) -> None:
 
 def talk(actor: Actor, habits: Habits, known: Chat, *, starts: bool) -> None:
     """Have one chat open: read it, then write and listen in turn, until somebody tires of it."""
-    with actor.journey("chat"), actor.step("chat.open"):
-        now: Chat = actor.call("get-chat", chatId=known.id)
-        actor.chats[str(now.id)] = now
-    with actor.journey("chat"), actor.looking_at(now):
-        history = actor.ask(_history(now))
-        _mark_read(actor, now, history.messages)
-        if actor.rng.random() < 0.2 and history.next_key is not UNSET:  # scrolling up, assumed
-            actor.think("read")
-            _mark_read(actor, now, actor.ask(_history(now, history.next_key)).messages)
-        if not _may_send(now):
-            return
-        writes = starts or actor.rng.random() < habits.answers
-        while writes:
-            actor.think("compose")
-            actor.say(now, sentence(actor.rng))
-            heard = actor.hear("patience")
-            if heard is None:
-                return
-            actor.think("read")
-            writes = actor.rng.random() < habits.answers
+    with actor.journey("chat"):
+        with actor.step("chat.open"):
+            now: Chat = actor.call("get-chat", chatId=known.id)
+            actor.chats[str(now.id)] = now
+            history = actor.ask(_history(now))
+        with actor.looking_at(now):
+            _mark_read(actor, now, history.data.messages)
+            if history.next_key is not UNSET and actor.rng.random() < habits.scrolls:
+                actor.think("read")
+                older = actor.ask(_history(now, history.next_key))
+                _mark_read(actor, now, older.data.messages)
+            writes = _may_send(now) and (starts or actor.rng.random() < habits.answers)
+            while writes:
+                actor.think("compose")
+                actor.say(now, sentence(actor.rng))
+                if actor.hear("patience") is None:
+                    return
+                actor.think("read")
+                writes = actor.rng.random() < habits.answers
 
 
-def _history(chat: Chat, key: object = UNSET) -> GetMessages:
+def _history(chat: Chat, key: dict[str, Any] | UnsetType = UNSET) -> GetMessages:
     assert chat.id is not UNSET
     return GetMessages(
         action="get-messages", chat_id=chat.id, page_size=MESSAGES_PAGE, last_evaluated_key=key
@@ -251,43 +275,36 @@ def react(actor: Actor, habits: Habits, event: Event) -> None:
 
 
 def _react_to_alert(actor: Actor, habits: Habits, alert: Alert) -> None:
+    """Read it; if it brings somebody's request, look at them and answer."""
     if alert.chat is not UNSET:
         actor.chats[str(alert.chat.id)] = alert.chat  # an alert brings the whole chat
+    _read_alert(actor, alert)
+    if (asked_by := _asked_by(alert)) is None:
+        return
+    kind = "connection" if alert.type == "connect-request" else "message-request"
+    with actor.journey("connect" if kind == "connection" else kind):
+        actor.call("get-user", id=asked_by)
+        actor.think("profile-read")
+        if actor.rng.random() < habits.accepts:
+            chat = actor.call(f"accept-{kind}", id=asked_by).chat
+            actor.chats[str(chat.id)] = chat
+        else:
+            actor.call(f"reject-{kind}", id=asked_by)
+
+
+def _asked_by(alert: Alert) -> Id | None:
+    """Return who waits for an answer to this alert's request, or None."""
     request, chat = alert.connect_request, alert.chat
-    asked_by = None
-    if alert.type == "connect-request" and request is not UNSET and request.status == "pending":
-        asked_by, yes, no = request.from_, "accept-connection", "reject-connection"
-    elif alert.type == "message-request" and chat is not UNSET and chat.request is not UNSET:
-        if chat.request.status == "pending":
-            asked_by, yes, no = chat.request.sender, "accept-message-request", "reject-message-request"
+    if alert.type == "connect-request":
+        if request is not UNSET and request.status == "pending" and request.from_ is not UNSET:
+            return request.from_.id
+    if alert.type == "message-request" and chat is not UNSET and (asked := chat.request) is not UNSET:
+        return asked.sender.id if asked.status == "pending" and asked.sender is not UNSET else None
+    return None
+
+
+def _read_alert(actor: Actor, alert: Alert) -> None:
     with actor.journey("notifications"):
         actor.think("notice")
         assert alert.id is not UNSET
         actor.ask(UpdateAlerts(action="update-alerts", alerts_map={str(alert.id): ReadMark(status="read")}))
-    if asked_by is None or asked_by is UNSET:
-        return
-    with actor.journey("connect" if alert.type == "connect-request" else "message-request"):
-        other = actor.call("get-user", id=asked_by.id)
-        actor.think("profile-read")
-        answer = actor.call(yes if actor.rng.random() < habits.accepts else no, id=other.id)
-        if answer is not None and getattr(answer, "chat", UNSET) is not UNSET:
-            actor.chats[str(answer.chat.id)] = answer.chat
-
-
-def lurk(actor: Actor, habits: Habits) -> None:
-    """Be online and read what comes, without ever writing: the noise floor of a run."""
-    while True:
-        try:
-            if actor.user.id is UNSET:
-                sign_up(actor)
-            app_start(actor)
-            while not actor.visit_is_over():
-                if isinstance(event := actor.attend("idle"), Alert):
-                    quiet = Habits(mix=habits.mix, accepts=0.0)
-                    with actor.journey("notifications"):
-                        actor.call("get-alerts", page_size=LIST_PAGE)
-                    _react_to_alert(actor, quiet, event)
-        except Unhappy:
-            actor.think("recover")
-        actor.close_socket()
-        actor.think("away")

@@ -1,12 +1,12 @@
 """What the target owes its people, as written in a scenario and as judged after a run: one grammar.
 
-    [slo]
-    "chat.delivered p99" = "< 250 ms"     # a quantile of the response time of an operation or a delivery
-    "get-chats p95"      = "<= 1 s"       # us, ms or s
-    "errors"             = "< 1 %"        # share of all attempts that did not succeed
-    "sign-in errors"     = "< 0.1 %"      # ... of one operation
-    "lost"               = "= 0"          # also late, duplicate, misdelivered, reordered
-    "deliveries"         = ">= 1000"      # also requests: a run that did nothing proves nothing
+[slo]
+"chat.delivered p99" = "< 250 ms"     # a quantile of the response time of an operation or a delivery
+"get-chats p95"      = "<= 1 s"       # us, ms or s
+"errors"             = "< 1 %"        # share of all attempts that did not succeed
+"sign-in errors"     = "< 0.1 %"      # ... of one operation
+"lost"               = "= 0"          # also late, duplicate, misdelivered, reordered
+"deliveries"         = ">= 1000"      # also requests: a run that did nothing proves nothing
 """
 
 from __future__ import annotations
@@ -61,11 +61,13 @@ def parse_slo(name: str, text: str) -> Slo:
     """Return the objective that a line `"name" = "text"` of a scenario states, or raise SloError."""
     found = _LIMIT.match(text.strip())
     if not found:
-        raise SloError(f'the limit "{text}" is not understood: write for example "< 250 ms", "< 1 %" or "= 0"')
-    relation, number, unit = found[1], float(found[2]), found[3]
+        raise SloError(
+            f'the limit "{text}" is not understood: write for example "< 250 ms", "< 1 %" or "= 0"'
+        )
+    relation, number, unit = found[1], float(found[2]), found[3] or ""
     words = name.split()
     if name in COUNTS or name in TOTALS:
-        operation, statistic, wanted = name, "count", {None}
+        operation, statistic, wanted = name, "count", {""}
     elif words[-1:] == ["errors"] and len(words) <= 2:
         operation, statistic, wanted = " ".join(words[:-1]), "errors", {"%"}
     elif len(words) == 2 and words[1] in QUANTILES:
@@ -76,7 +78,7 @@ def parse_slo(name: str, text: str) -> Slo:
     if operation and statistic != "count" and not _OPERATION.match(operation):
         raise SloError(f'"{operation}" is not the name of a metric: expected one such as chat.delivered')
     if unit not in wanted:
-        units = " or ".join(sorted(str(each) for each in wanted if each)) or "no unit"
+        units = " or ".join(sorted(wanted)) or "no unit"
         raise SloError(f'the limit "{text}" of "{name}" needs {units}')
-    scale = 0.01 if unit == "%" else _UNITS.get(unit or "", 1)
+    scale = 0.01 if unit == "%" else _UNITS.get(unit, 1)
     return Slo(name, text.strip(), operation, statistic, relation, number * scale)

@@ -30,7 +30,7 @@ class WorkloadError(Exception):
     """A scenario that can't be run. The message names the file, the line and the key."""
 
 
-class _Strict(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+class _Strict(Struct, forbid_unknown_fields=True, kw_only=True):
     pass
 
 
@@ -89,7 +89,9 @@ class Scenario(_Strict):
 
     def hash(self) -> str:
         """Return a digest of everything that shapes the load: equal digests are comparable runs."""
-        text = msgspec.json.encode({k: v for k, v in self.resolved().items() if k != "description"}, order="sorted")
+        text = msgspec.json.encode(
+            {k: v for k, v in self.resolved().items() if k != "description"}, order="sorted"
+        )
         return hashlib.sha256(text).hexdigest()[:16]
 
 
@@ -106,9 +108,8 @@ def load(name_or_file: str) -> Scenario:
     path = Path(name_or_file)
     if path.suffix != ".toml":
         hint = _nearest(name_or_file, shipped)
-        raise WorkloadError(
-            f"there is no scenario {name_or_file!r}{hint}: expected one of {', '.join(shipped)}, or a file *.toml"
-        )
+        expected = f"one of {', '.join(shipped)}, or a file *.toml"
+        raise WorkloadError(f"there is no scenario {name_or_file!r}{hint}: expected {expected}")
     return parse(_read(path), name=path.stem, file=str(path))
 
 
