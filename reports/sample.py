@@ -63,7 +63,9 @@ class Fate(StrEnum):
     UNKNOWN = "unknown"  # nobody can say: the send was not confirmed, or the recipient or the run left
 
 
-_NAME = pa.dictionary(pa.int16(), pa.string())
+# 32 bits, because Parquet reads dictionaries back so, and no number of distinct names may make a run
+# unreadable.
+_NAME = pa.dictionary(pa.int32(), pa.string())
 
 SAMPLES = pa.schema(
     [
@@ -140,7 +142,7 @@ PARTS: dict[str, pa.Schema] = {
     "presence": PRESENCE,
     "resources": RESOURCES,
 }
-"""What each worker writes while the run is on: `parts/<worker>.<name>.arrow`, later `<name>/<worker>.parquet`."""
+"""What each worker writes in a run: `parts/<worker>.<name>.arrow`, later `<name>/<worker>.parquet`."""
 
 DELIVERIES = pa.schema(
     [
@@ -148,9 +150,9 @@ DELIVERIES = pa.schema(
         ("operation", _NAME),
         ("sender", pa.string()),
         ("recipient", pa.string()),
-        ("worker", _NAME),  # of the recipient's socket; "" where nothing arrived
-        ("socket", pa.int32()),  # -1 where nothing arrived
-        ("intended", pa.int64()),  # 0 where the send is not known (misdelivered)
+        ("worker", _NAME),  # of the recipient's socket; "" where none was due
+        ("socket", pa.int32()),  # -1 where none was due
+        ("intended", pa.int64()),  # 0 where there is no such send (misdelivered, or sent by nobody we know)
         ("sent", pa.int64()),
         ("arrived", pa.int64()),  # 0 where nothing arrived
         ("seen", pa.int64()),
