@@ -393,7 +393,7 @@ class ChatsUpdate(Wire):
 
 class Auth(StrEnum):
     PUBLIC = "public"  # anybody; a good token is used, a bad one ignored
-    TOKEN = "token"  # a valid access token, else 401
+    TOKEN = "token"  # noqa: S105 - a valid access token, else 401
     SELF = "self"  # ... whose user is the {id} of the path, else 403
 
 
@@ -444,7 +444,9 @@ OPERATIONS: dict[str, Operation] = {
         Operation("get-chats", "GET", "/chats", query=Search, data=list[Chat]),
         Operation("get-frequent-chats", "GET", "/chats/frequent", query=Search, data=list[Chat]),
         Operation("get-unread-chats", "GET", "/chats/unread", query=Search, data=list[Chat]),
-        Operation("get-pending-requests", "GET", "/connections/pending", query=Page, data=list[ConnectRequest]),
+        Operation(
+            "get-pending-requests", "GET", "/connections/pending", query=Page, data=list[ConnectRequest]
+        ),
         Operation("get-connections", "GET", "/connections/users", query=Search, data=list[User]),
         Operation("get-interests", "GET", "/interests", Auth.PUBLIC, query=Search, data=list[Interest]),
         Operation("generate-otp", "POST", "/otp", Auth.PUBLIC, body=OtpRequest, data=Otp),
@@ -464,7 +466,11 @@ OPERATIONS: dict[str, Operation] = {
         Operation("accept-connection", "POST", "/user/{id}/connection/accept", data=ConnectRequest),
         Operation("reject-connection", "DELETE", "/user/{id}/connection/reject"),
         Operation(
-            "send-message-request", "POST", "/user/{id}/message/request", body=MessageRequest, data=MessageData
+            "send-message-request",
+            "POST",
+            "/user/{id}/message/request",
+            body=MessageRequest,
+            data=MessageData,
         ),
         Operation("cancel-message-request", "DELETE", "/user/{id}/message/request", data=ChatData),
         Operation("accept-message-request", "POST", "/user/{id}/message/request/accept", data=ChatData),
@@ -505,7 +511,7 @@ LIST_PAGE = 25
 CONNECTIONS_PAGE = 20
 MESSAGES_PAGE = 4
 
-ANONYMOUS_TOKEN = "undefined"  # what the web client sends as its bearer when signed out
+ANONYMOUS_TOKEN = "undefined"  # noqa: S105 - what the web client sends as its bearer when signed out
 
 CLOSE_TOKEN_REVOKED = 4401
 CLOSE_NOT_AUTHENTICATED = 4408

@@ -1,0 +1,110 @@
+"""From a frame to a handler and back: the life of one socket.
+
+A socket is nobody's until it authenticates; until then only `ping` and `authenticate` are answered, and a
+deadline runs. Every bad frame has an answer and leaves the socket open, except binary ones and a bad token.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from talkamie.contract import ACTIONS, Action, SocketAction
+from talkamie.server import clock
+from talkamie.server.connection import EXTENSION
+from talkamie.server.hub import Socket, failure, success
+from talkamie.server.registry import Handler, action_handler
+from talkamie.server.service import Call, Paged, Problem, Service, failure_text
+
+UNSUPPORTED_DATA = 1003
+log = logging.getLogger("talkamie")
+_name = msgspec.json.Decoder(Action)
+
+
+class SocketEndpoint:
+    """The wss address as an ASGI application: any path, no subprotocol."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._handlers: dict[str, tuple[SocketAction, Handler, msgspec.json.Decoder[Any]]] = {
+            name: (row, action_handler(name), msgspec.json.Decoder(row.request))
+            for name, row in ACTIONS.items()
+            if row.request is not None
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        connection = scope["extensions"][EXTENSION]
+        hub = self._service.hub
+        socket = hub.open(connection, clock.monotonic())
+        try:
+            while (message := await receive())["type"] == "websocket.receive":
+                socket.last_seen = clock.monotonic()
+                text = message.get("text")
+                if text is None:
+                    connection.close_with(UNSUPPORTED_DATA, "text frames only")
+                    break
+                await self._take(socket, text, connection.received)
+        finally:
+            hub.close(socket)
+
+    async def _take(self, socket: Socket, text: str, received: int) -> None:
+        """Answer one frame, and do afterwards what waits for the answer."""
+        started = clock.monotonic()
+        call = Call(
+            self._service,
+            self._service.store.session(),
+            clock.now(),
+            received,
+            user=socket.user,
+            session=socket.session,
+            socket=socket,
+        )
+        name: str | None = None
+        status = 200
+        try:
+            name = self._read_name(text)
+            answer = await self._run(call, name, text)
+        except Problem as problem:
+            status = problem.status
+            answer = failure(name, status, problem.message)
+        except Exception:
+            log.exception("%s failed", name)
+            status = 500
+            answer = failure(name, status, "Something went wrong on our side.")
+        if answer is not None:
+            self._service.hub.answer(socket, answer)
+        for later in call.after:
+            later()
+        # Because a name nobody knows is the peer's invention: it must not grow the table of names.
+        known = name if name in self._handlers else "unknown-action"
+        self._service.metrics.request(known, status, clock.monotonic() - started)
+
+    def _read_name(self, text: str) -> str:
+        try:
+            return _name.decode(text).action
+        except (msgspec.DecodeError, RecursionError, ValueError) as error:
+            raise Problem(400, f"frame: {failure_text(error)}") from error
+
+    async def _run(self, call: Call, name: str, text: str) -> bytes | None:
+        """Return the frame that answers `name`; None where the handler has answered already."""
+        found = self._handlers.get(name)
+        if found is None:
+            raise Problem(404, "There is no such action.")
+        row, handler, decoder = found
+        if call.user is None and not row.anonymous:
+            raise Problem(401, "Authenticate first.")
+        try:
+            body = decoder.decode(text)
+        except (msgspec.DecodeError, RecursionError, ValueError) as error:
+            raise Problem(400, f"frame: {failure_text(error)}") from error
+        result = await handler(call, body=body)
+        if call.socket is not None and not call.socket.connection.is_open():
+            return None
+        if isinstance(result, Paged):
+            return success(name, result.data, result.pagination)
+        return success(name, msgspec.UNSET if result is None else result)

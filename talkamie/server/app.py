@@ -1,0 +1,80 @@
+"""The application: every row of the contract at its path, the socket at any path, health and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import msgspec
+from starlette.routing import BaseRoute, Route, Router, WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from talkamie.contract import OPERATIONS, VERSION_PREFIX
+from talkamie.server import accounts, alerts, chats, clock, otp, registry, relations, scheduling
+from talkamie.server.actions import SocketEndpoint
+from talkamie.server.hub import Hub
+from talkamie.server.metrics import Metrics
+from talkamie.server.operations import Endpoint, PathEndpoint, cross_origin, not_found, respond
+from talkamie.server.security import Passwords
+from talkamie.server.service import Service, Settings
+from talkamie.server.store import Store
+
+DOMAINS = (accounts, alerts, chats, otp, relations, scheduling)  # importing them registered their handlers
+
+
+def make_service(settings: Settings, store: Store) -> Service:
+    """Put the parts of a server together."""
+    metrics = Metrics()
+    return Service(settings, store, Hub(metrics), Passwords(settings.password_cost), metrics)
+
+
+def make_app(service: Service) -> Router:
+    """Return the ASGI application. Raises RegistryError unless handlers and contract agree."""
+    registry.verify()
+    started = clock.monotonic()
+    paths: dict[str, dict[str, Endpoint]] = {}
+    for name, row in OPERATIONS.items():
+        endpoint = Endpoint(service, row, registry.operation_handler(name))
+        paths.setdefault(VERSION_PREFIX + row.path, {})[row.method] = endpoint
+    routes: list[BaseRoute] = [Route(path, PathEndpoint(methods)) for path, methods in paths.items()]
+
+    async def health(scope: Scope, receive: Receive, send: Send) -> None:
+        body = {
+            "version": _version(),
+            "stage": service.settings.stage,
+            "faults": False,
+            "passwordCost": service.passwords.cost,
+            "uptime_s": (clock.monotonic() - started) / 1e9,
+            "sockets": len(service.hub),
+        }
+        headers = cross_origin(dict(scope["headers"]))
+        await respond(send, 200, msgspec.json.encode(body), headers=headers)
+
+    async def metrics(scope: Scope, receive: Receive, send: Send) -> None:
+        text = b"text/plain; version=0.0.4; charset=utf-8"
+        await respond(send, 200, service.metrics.text(), headers=[], content_type=text)
+
+    routes += [
+        Route("/health", asgi(health)),
+        Route("/metrics", asgi(metrics)),
+        WebSocketRoute("/{path:path}", asgi(SocketEndpoint(service))),
+    ]
+    return Router(routes=routes, default=not_found, redirect_slashes=False)
+
+
+class asgi:
+    """Marks a function as an ASGI application: Starlette takes a plain one for a request handler."""
+
+    def __init__(self, app: Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]] | ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+
+def _version() -> str:
+    try:
+        return version("talkload")
+    except PackageNotFoundError:
+        return "unpackaged"

@@ -1,0 +1,15 @@
+"""The only module of the server that reads a clock. Everything else is told the time."""
+
+from __future__ import annotations
+
+import time
+
+
+def now() -> int:
+    """Return the wall clock in milliseconds since 1970, UTC: what is stored and shown."""
+    return time.time_ns() // 1_000_000
+
+
+def monotonic() -> int:
+    """Return nanoseconds that never step back, the same for every process of this machine."""
+    return time.monotonic_ns()

@@ -1,0 +1,196 @@
+"""The hub: who is connected, and how one frame reaches all of somebody's sockets.
+
+A frame is encoded once and written to each socket's buffer; nobody is waited for. A socket that has more
+than `EVICT_BYTES` unread is cut off, so that one stalled reader never stalls a room.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+
+from talkamie.contract import (
+    CLOSE_NOT_AUTHENTICATED,
+    CLOSE_TOKEN_REVOKED,
+    IDLE_TIMEOUT_S,
+    MAX_CONNECTION_S,
+    Frame,
+)
+from talkamie.server import clock
+from talkamie.server.ledger import Fate, Ledger
+from talkamie.server.metrics import Metrics
+
+EVICT_BYTES = 1 << 20
+GOING_AWAY = 1001
+_SECOND = 1_000_000_000
+_encode = msgspec.json.Encoder().encode
+
+
+class Connection(Protocol):
+    """What the hub needs of a transport."""
+
+    def write_frame(self, frame: bytes) -> None: ...
+    def unread(self) -> int: ...
+    def is_open(self) -> bool: ...
+    def close_with(self, code: int, reason: str) -> None: ...
+    def abort(self) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class Socket:
+    """One connection; `user` and `session` once it has authenticated. Instants in monotonic ns."""
+
+    number: int
+    connection: Connection
+    opened: int
+    last_seen: int
+    user: str | None = None
+    session: str | None = None
+
+
+def text_frame(payload: bytes) -> bytes:
+    """Return `payload` as one unmasked text frame, as a server sends it (RFC 6455, 5.2)."""
+    size = len(payload)
+    if size < 126:
+        return b"\x81" + bytes((size,)) + payload
+    if size < 1 << 16:
+        return b"\x81\x7e" + struct.pack("!H", size) + payload
+    return b"\x81\x7f" + struct.pack("!Q", size) + payload
+
+
+def success(action: str, data: Any = msgspec.UNSET, pagination: Any = msgspec.UNSET) -> bytes:
+    """Return the frame that says `action` went well, ready to be written."""
+    frame: Frame[Any] = Frame(action=action, success=True, status_code=200, data=data, pagination=pagination)
+    return text_frame(_encode(frame))
+
+
+def failure(action: str | None, status: int, message: str) -> bytes:
+    """Return the frame that says `action` failed; without a name where none could be read."""
+    frame: Frame[Any] = Frame(
+        action=msgspec.UNSET if action is None else action, success=False, status_code=status, message=message
+    )
+    return text_frame(_encode(frame))
+
+
+class Hub:
+    """All open sockets, those of each user, and the ledger of what was pushed to them."""
+
+    def __init__(self, metrics: Metrics, ledger: Ledger | None = None) -> None:
+        self.ledger = ledger or Ledger()
+        self._metrics = metrics
+        self._sockets: set[Socket] = set()
+        self._of_user: dict[str, list[Socket]] = {}
+        self._opened = 0
+
+    def __len__(self) -> int:
+        return len(self._sockets)
+
+    def open(self, connection: Connection, now: int) -> Socket:
+        """Take in a new connection, nobody's yet; `now` in monotonic ns."""
+        self._opened += 1
+        socket = Socket(self._opened, connection, opened=now, last_seen=now)
+        self._sockets.add(socket)
+        self._metrics.sockets.set(len(self._sockets))
+        return socket
+
+    def authenticate(self, socket: Socket, user: str, session: str) -> None:
+        """Make the socket `user`'s: from here on it is pushed to."""
+        self._forget(socket)
+        socket.user, socket.session = user, session
+        self._of_user.setdefault(user, []).append(socket)
+
+    def close(self, socket: Socket) -> None:
+        """Forget a connection that ended. Twice does no harm."""
+        self._forget(socket)
+        self._sockets.discard(socket)
+        self._metrics.sockets.set(len(self._sockets))
+
+    def online(self, user: str) -> bool:
+        """Tell whether a push to `user` would find a socket."""
+        return any(socket.connection.is_open() for socket in self._of_user.get(user, ()))
+
+    def deliver(
+        self,
+        user: str,
+        action: str,
+        frame: bytes,
+        ids: Iterable[str],
+        *,
+        accepted: int,
+        besides: Socket | None = None,
+    ) -> None:
+        """Write `frame` to every socket of `user` but `besides`, and enter each into the ledger.
+
+        `accepted` is when the cause of this push arrived (monotonic ns). This is the only way a push leaves.
+        """
+        joined = ",".join(ids)
+        sockets = self._of_user.get(user)
+        if not sockets:
+            self._record(joined, action, user, accepted, socket=0, fate=Fate.OFFLINE)
+            return
+        for socket in tuple(sockets):
+            if socket is not besides:
+                fate = self._write(socket, frame)
+                self._record(joined, action, user, accepted, socket=socket.number, fate=fate)
+
+    def answer(self, socket: Socket, frame: bytes) -> None:
+        """Write a frame to the one socket that asked. No push, so not in the ledger."""
+        self._write(socket, frame)
+
+    def revoke(self, user: str, session: str) -> None:
+        """End every socket that was opened with a token of `session`."""
+        for socket in tuple(self._of_user.get(user, ())):
+            if socket.session == session:
+                self.refuse(socket)
+
+    def refuse(self, socket: Socket) -> None:
+        """Tell a socket that its token is no good, and close it."""
+        self.answer(socket, failure("authenticate", 401, "The token is not valid."))
+        self._forget(socket)
+        socket.connection.close_with(CLOSE_TOKEN_REVOKED, "token not valid")
+
+    def sweep(self, now: int, *, auth_deadline_s: float, platform_limits: bool) -> None:
+        """Close the sockets whose time is up; `now` in monotonic ns."""
+        for socket in tuple(self._sockets):
+            age, idle = now - socket.opened, now - socket.last_seen
+            if socket.user is None and age > auth_deadline_s * _SECOND:
+                socket.connection.close_with(CLOSE_NOT_AUTHENTICATED, "not authenticated in time")
+            elif platform_limits and idle > IDLE_TIMEOUT_S * _SECOND:
+                socket.connection.close_with(GOING_AWAY, "idle for too long")
+            elif platform_limits and age > MAX_CONNECTION_S * _SECOND:
+                socket.connection.close_with(GOING_AWAY, "connected for too long")
+
+    def users(self) -> Iterator[str]:
+        """Yield everybody who has a socket."""
+        return iter(self._of_user)
+
+    def _write(self, socket: Socket, frame: bytes) -> Fate:
+        connection = socket.connection
+        if not connection.is_open():
+            return Fate.OFFLINE
+        if connection.unread() > EVICT_BYTES:
+            connection.abort()
+            self.close(socket)
+            return Fate.EVICTED
+        connection.write_frame(frame)
+        return Fate.SENT
+
+    def _record(self, ids: str, action: str, user: str, accepted: int, *, socket: int, fate: Fate) -> None:
+        self.ledger.add(
+            ids, action, user, socket=socket, accepted=accepted, written=clock.monotonic(), fate=fate
+        )
+        self._metrics.delivery(action, fate.value)
+
+    def _forget(self, socket: Socket) -> None:
+        if socket.user is None:
+            return
+        sockets = self._of_user.get(socket.user, [])
+        if socket in sockets:
+            sockets.remove(socket)
+        if not sockets:
+            self._of_user.pop(socket.user, None)
+        socket.user = socket.session = None

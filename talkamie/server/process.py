@@ -1,0 +1,224 @@
+"""The life of the process: listen, say so, serve, drain.
+
+Everything that can refuse to start does so before the ready line. After SIGTERM or SIGINT no connection is
+accepted, requests in flight are finished, sockets are closed with 1012, and what was made is removed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import asyncio.sslproto
+import contextlib
+import errno
+import gc
+import json
+import logging
+import os
+import signal
+import socket
+import ssl
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from talkamie.contract import MAX_MESSAGE_BYTES, VERSION_PREFIX
+from talkamie.server import clock
+from talkamie.server.app import make_app, make_service
+from talkamie.server.connection import UNLIMITED_BYTES, HttpConnection, SocketConnection
+from talkamie.server.service import Service, Settings
+from talkamie.server.store import Store, StoreError
+
+BACKLOG = 4096
+KEEP_ALIVE_S = 75
+DRAIN_S = 3
+TLS_BUFFER_BYTES = 16 * 1024
+LOOPBACK = "127.0.0.1"
+
+
+class StartError(Exception):
+    """The server cannot start; the text says why and what to do."""
+
+
+class Listener(uvicorn.Server):
+    """uvicorn's server, with the signals left to us, and a word when it listens."""
+
+    def __init__(self, config: uvicorn.Config, sock: socket.socket) -> None:
+        super().__init__(config)
+        self.sock = sock
+        self.listening = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+
+def run(options: argparse.Namespace) -> None:
+    """Serve until told to stop. Raises StartError."""
+    logging.basicConfig(level=logging.ERROR, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s")
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="talkamie-")))
+        sock = _listen(options.host, options.port)
+        stack.callback(sock.close)
+        test_sock = _listen(LOOPBACK, 0) if options.test_endpoints else None
+        settings = Settings(
+            password_cost=options.password_cost,
+            otp_resend_limit=options.otp_resend_limit,
+            platform_limits=options.platform_limits,
+            auth_deadline_s=options.auth_deadline,
+        )
+        try:
+            store = Store(_database(options.db, folder), durable=options.durable)
+        except StoreError as error:
+            raise StartError(str(error)) from error
+        stack.callback(store.close)
+        service = make_service(settings, store)
+        stack.callback(service.passwords.close)
+        context = None
+        ready: dict[str, Any] = {"ca": None}
+        if not options.plain:
+            context, ready["ca"] = _certify(Path(options.ca_dir) if options.ca_dir else folder, options.host)
+        ready = _addresses(options.host, sock, plain=options.plain) | ready | {"pid": os.getpid()}
+        listeners = [Listener(_config(make_app(service), context, settings), sock)]
+        if test_sock is not None:
+            from talkamie.server.testing import make_test_app
+
+            ready["test"] = f"http://{LOOPBACK}:{test_sock.getsockname()[1]}"
+            listeners.append(Listener(_config(make_test_app(service), None, settings), test_sock))
+        parent = os.getppid() if options.exit_with_parent else None
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_serve(service, listeners, ready, parent))
+
+
+async def _serve(
+    service: Service, listeners: list[Listener], ready: dict[str, Any], parent: int | None
+) -> None:
+    """Serve on every listener until a signal, or until the parent is another one."""
+
+    def stop() -> None:
+        for listener in listeners:
+            listener.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    async with asyncio.TaskGroup() as group:
+        for listener in listeners:
+            group.create_task(listener.serve(sockets=[listener.sock]))
+        for listener in listeners:
+            await listener.listening.wait()
+        # What lives now lives until the end: keep the collector from walking through it at every turn.
+        gc.collect()
+        gc.freeze()
+        print(json.dumps(ready), flush=True)
+        deadline_s = service.settings.auth_deadline_s
+        while not listeners[0].should_exit:
+            await asyncio.sleep(min(0.5, deadline_s / 4))
+            service.hub.sweep(
+                clock.monotonic(),
+                auth_deadline_s=deadline_s,
+                platform_limits=service.settings.platform_limits,
+            )
+            if parent is not None and os.getppid() != parent:
+                stop()
+
+
+def _loop_factory() -> Any:
+    # Because a wss socket costs 300 KiB with asyncio's buffer of 256 KiB, 52 with this. uvloop has a buffer
+    # of its own, of which the kernel gives only as much as is used.
+    asyncio.sslproto.SSLProtocol.max_size = TLS_BUFFER_BYTES
+    try:
+        import uvloop
+    except ImportError:  # Windows
+        return None
+    return uvloop.new_event_loop
+
+
+def _config(app: Any, context: ssl.SSLContext | None, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=HttpConnection,
+        ws=SocketConnection,
+        ws_max_size=MAX_MESSAGE_BYTES if settings.platform_limits else UNLIMITED_BYTES,
+        ws_per_message_deflate=False,
+        ws_ping_interval=None,
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=DRAIN_S,
+        ssl_context_factory=None if context is None else lambda config, default: context,
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Return a bound socket; what is wrong with the address is said in one sentence."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        if error.errno == errno.EADDRINUSE:
+            raise StartError(
+                f"port {port} of {host} is in use. Stop what listens there, or use --port 0."
+            ) from error
+        raise StartError(f"cannot listen on {host} port {port}: {error.strerror or error}.") from error
+    return sock
+
+
+def _database(url: str | None, folder: Path) -> str:
+    if url is None:
+        return str(folder / "talkamie.db")
+    scheme = "sqlite:///"
+    if not url.startswith(scheme) or url == scheme:
+        raise StartError(f"--db {url}: only sqlite:///FILE is known, for example sqlite:///talkamie.db.")
+    return url.removeprefix(scheme)
+
+
+def _addresses(host: str, sock: socket.socket, *, plain: bool) -> dict[str, str]:
+    """Return the two addresses by which a client of this machine reaches us."""
+    reachable = {"0.0.0.0": LOOPBACK, "::": "::1", "": LOOPBACK}.get(host, host)  # noqa: S104 - a look-up
+    name = f"[{reachable}]" if ":" in reachable else reachable
+    place = f"{name}:{sock.getsockname()[1]}"
+    secure = "" if plain else "s"
+    return {"https": f"http{secure}://{place}{VERSION_PREFIX}", "wss": f"ws{secure}://{place}/socket"}
+
+
+def _certify(folder: Path, host: str) -> tuple[ssl.SSLContext, str]:
+    """Make a CA that nobody else trusts and a certificate for us; return the context and the CA's file."""
+    import trustme
+
+    names = dict.fromkeys(["127.0.0.1", "::1", "localhost", host or LOOPBACK])
+    authority = trustme.CA(organization_name="talkamie reference server")
+    try:
+        leaf = authority.issue_cert(*names, common_name="talkamie reference server")
+        folder.mkdir(parents=True, exist_ok=True)
+        ca, key = folder / "ca.pem", folder / "server.pem"
+        authority.cert_pem.write_to_path(str(ca))
+        key.unlink(missing_ok=True)
+        with open(os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(leaf.private_key_and_cert_chain_pem.bytes())
+    except (OSError, ValueError) as error:
+        raise StartError(
+            f"cannot put the certificate into {folder}: {error}. Choose another --ca-dir."
+        ) from error
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(key)
+    return context, str(ca.resolve())

@@ -1,0 +1,346 @@
+"""Who may talk to whom: connection requests and message requests.
+
+Both follow one table. A step is taken by one party, from `pending` only, by a conditional UPDATE: of an
+accept and a cancel at the same time, one wins and the other is told 409.
+
+    none ──send──► pending ──accept──► accepted     (by the receiver: both may chat)
+                      ├─────reject──► rejected      (by the receiver)
+                      └─────cancel──► canceled      (by the sender: as none)
+A connection may be asked for again after a rejection; a message request may not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from talkamie.contract import (
+    Alert,
+    Chat,
+    ChatData,
+    ConnectRequest,
+    MessageData,
+    MessageRequest,
+    Page,
+    RequestStatus,
+    Search,
+    User,
+    UserRef,
+    Viewer,
+)
+from talkamie.server import alerts, chats, views
+from talkamie.server.registry import operation
+from talkamie.server.service import Call, Cursor, Paged, Problem, cursor, iso, like, page, pair
+from talkamie.server.store import Row, Session, marks
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One transition out of `pending`, and who may take it."""
+
+    target: RequestStatus
+    by: Literal["sender", "receiver"]
+
+
+STEPS = {
+    "accept": Step("accepted", "receiver"),
+    "reject": Step("rejected", "receiver"),
+    "cancel": Step("canceled", "sender"),
+}
+
+_REQUEST = f"select r.*, {views.CARD} from connections r join users o on o.id = "  # noqa: S608
+
+
+@operation("send-connection-request")
+async def send_request(call: Call, other: str) -> ConnectRequest:
+    """Ask `other` for a connection. 409 while either has asked, or once connected."""
+    me = call.me
+    await _expect_user(call, other)
+    identity = call.db.new_id(call.now)
+    async with call.db.transaction():
+        made = await call.db.value(
+            """insert into connections (id, low, high, from_id, to_id, status, created, updated)
+            values ($1, $2, $3, $4, $5, 'pending', $6, $6)
+            on conflict (low, high) where status in ('pending', 'accepted') do nothing returning id""",
+            identity,
+            *pair(me, other),
+            me,
+            other,
+            call.now,
+        )
+        if made is None:
+            raise Problem(409, "A request is pending, or you are connected already.")
+        alert = Alert(type="connect-request", connect_request=await _request(call.db, identity, other))
+        alert_id = await alerts.store(call.db, other, alert, call.now)
+        await call.db.all("update connections set alert_id = $2 where id = $1", identity, alert_id)
+    alerts.push(call, other, alert)
+    return await _request(call.db, identity, me)
+
+
+@operation("cancel-connection-request")
+async def cancel_request(call: Call, other: str) -> None:
+    """Take my request back; its alert is withdrawn under the same id."""
+    async with call.db.transaction():
+        row = await _step(call, other, "cancel")
+        alert = Alert(type="connect-request", connect_request=await _request(call.db, row["id"], other))
+        await alerts.withdraw(call.db, other, row["alert_id"], alert, call.now)
+    alerts.push(call, other, alert)
+
+
+@operation("accept-connection")
+async def accept_request(call: Call, other: str) -> ConnectRequest:
+    """Accept the request of `other`: we are connected, and have an open chat."""
+    me = call.me
+    async with call.db.transaction():
+        row = await _step(call, other, "accept")
+        chat = await chats.open_for(call.db, me, other, "connect", "accepted", call.now)
+        theirs = await _request(call.db, row["id"], other)
+        theirs.chat = await chats.view(call.db, chat["id"], other, call.now)
+        alert = Alert(type="connect-request", connect_request=theirs, chat=theirs.chat)
+        await alerts.store(call.db, other, alert, call.now)
+    alerts.push(call, other, alert)
+    mine = await _request(call.db, row["id"], me)
+    mine.chat = await chats.view(call.db, chat["id"], me, call.now)
+    return mine
+
+
+@operation("reject-connection")
+async def reject_request(call: Call, other: str) -> None:
+    """Turn the request of `other` down."""
+    async with call.db.transaction():
+        row = await _step(call, other, "reject")
+        alert = Alert(type="connect-request", connect_request=await _request(call.db, row["id"], other))
+        await alerts.store(call.db, other, alert, call.now)
+    alerts.push(call, other, alert)
+
+
+@operation("get-pending-requests")
+async def get_pending(call: Call, *, query: Page) -> Paged[list[ConnectRequest]]:
+    """Return the requests that wait for my answer, newest first."""
+    before = cursor(query)
+    rows, pagination = page(
+        await call.db.all(
+            f"""{_REQUEST} r.from_id where r.to_id = $1 and r.status = 'pending' and r.id < $2
+            order by r.id desc limit $3""",
+            call.me,
+            "~" if before is None else before.id,
+            query.page_size + 1,
+        ),
+        query.page_size,
+        lambda row: Cursor(id=row["id"], date_created=iso(row["created"])),
+    )
+    return Paged([views.connect_request(row) for row in rows], pagination)
+
+
+@operation("get-connections")
+async def get_connections(call: Call, *, query: Search) -> Paged[list[User]]:
+    """Return the users I am connected with, the newest connection first."""
+    before = cursor(query)
+    rows, pagination = page(
+        await call.db.all(
+            """select r.id as r_id, r.created as r_created, o.* from connections r
+            join users o on o.id = case when r.from_id = $1 then r.to_id else r.from_id end
+            where (r.from_id = $1 or r.to_id = $1) and r.status = 'accepted' and r.id < $2
+            and o.name_key like $4 escape '!' order by r.id desc limit $3""",
+            call.me,
+            "~" if before is None else before.id,
+            query.page_size + 1,
+            like(query.keyword),
+        ),
+        query.page_size,
+        lambda row: Cursor(id=row["r_id"], date_created=iso(row["r_created"])),
+    )
+    users = [views.user(row, call.now) for row in rows]
+    await attach_viewers(call.db, call.me, users)
+    return Paged(users, pagination)
+
+
+@operation("send-message-request")
+async def send_message_request(call: Call, other: str, *, body: MessageRequest) -> MessageData:
+    """Ask `other`, with a first message, to open a chat. Once per chat, and not between connected users."""
+    me = call.me
+    await _expect_user(call, other)
+    async with call.db.transaction():
+        chat = await chats.of_pair(call.db, me, other)
+        match None if chat is None else chat["request_status"]:
+            case "accepted":
+                raise Problem(409, "The chat is open: send a message.")
+            case "pending":
+                raise Problem(409, "A message request is pending.")
+            case "rejected":
+                raise Problem(403, "The message request was rejected.")
+        chat = await chats.open_for(call.db, me, other, "message", "pending", call.now)
+        chat_id: str = chat["id"]
+        message = await chats.post(call, chat_id, to=other, text=body.text, is_request=True)
+        await call.db.all(
+            """update chats set request_id = $2, request_text = $3, request_at = $4, request_sender = $5,
+                request_message_id = $6 where id = $1""",
+            chat_id,
+            call.db.new_id(call.now),
+            body.text,
+            call.now,
+            me,
+            message.id,
+        )
+        whole = await chats.view(call.db, chat_id, other, call.now)
+        alert = Alert(type="message-request", chat=whole, message=message)
+        alert_id = await alerts.store(call.db, other, alert, call.now)
+        await call.db.all("update chats set request_alert_id = $2 where id = $1", chat_id, alert_id)
+    alerts.push(call, other, alert)
+    return MessageData(chat=await chats.view(call.db, chat_id, me, call.now), message=message)
+
+
+@operation("cancel-message-request")
+async def cancel_message_request(call: Call, other: str) -> ChatData:
+    """Take my message request back, its message too; its alert is withdrawn under the same id."""
+    async with call.db.transaction():
+        row = await _message_step(call, other, "cancel")
+        await call.db.all("update chats set last_message_id = null where id = $1", row["id"])
+        await call.db.all("delete from messages where chat_id = $1 and is_request = 1", row["id"])
+        await call.db.all("update members set unread = 0 where chat_id = $1", row["id"])
+        whole = await chats.view(call.db, row["id"], other, call.now)
+        alert = Alert(type="message-request", chat=whole)
+        await alerts.withdraw(call.db, other, row["request_alert_id"], alert, call.now)
+    alerts.push(call, other, alert)
+    return ChatData(chat=await chats.view(call.db, row["id"], call.me, call.now))
+
+
+@operation("accept-message-request")
+async def accept_message_request(call: Call, other: str) -> ChatData:
+    """Open the chat that `other` asked for. It makes us connected too."""
+    async with call.db.transaction():
+        row = await _message_step(call, other, "accept")
+        low, high = pair(call.me, other)
+        await call.db.all(
+            """insert into connections (id, low, high, from_id, to_id, status, created, updated)
+            values ($1, $2, $3, $4, $5, 'accepted', $6, $6)
+            on conflict (low, high) where status in ('pending', 'accepted')
+            do update set status = 'accepted', updated = excluded.updated""",
+            call.db.new_id(call.now),
+            low,
+            high,
+            other,
+            call.me,
+            call.now,
+        )
+        alert = await _tell_sender(call, other, row["id"])
+    alerts.push(call, other, alert)
+    return ChatData(chat=await chats.view(call.db, row["id"], call.me, call.now))
+
+
+@operation("reject-message-request")
+async def reject_message_request(call: Call, other: str) -> ChatData:
+    """Turn the message request of `other` down: nobody can send in that chat."""
+    async with call.db.transaction():
+        row = await _message_step(call, other, "reject")
+        alert = await _tell_sender(call, other, row["id"])
+    alerts.push(call, other, alert)
+    return ChatData(chat=await chats.view(call.db, row["id"], call.me, call.now))
+
+
+async def attach_viewers(db: Session, me: str, users: list[User]) -> None:
+    """Fill in each user's `viewer`: my relation to him."""
+    ids = [str(user.id) for user in users]
+    if not ids:
+        return
+    requests = await db.all(
+        f"""select id, status, from_id, to_id from connections
+        where (from_id = $1 and to_id in ({marks(len(ids), first=2)}))
+           or (to_id = $1 and from_id in ({marks(len(ids), first=2)})) order by id""",  # noqa: S608
+        me,
+        *ids,
+    )
+    rooms = await db.all(
+        f"""select c.*, m.other_id from members m join chats c on c.id = m.chat_id
+        where m.user_id = $1 and m.other_id in ({marks(len(ids), first=2)})
+        and c.request_status <> 'canceled'""",  # noqa: S608
+        me,
+        *ids,
+    )
+    viewers = {one: Viewer(id=me) for one in ids}
+    for row in requests:
+        if row["status"] in ("pending", "accepted"):
+            party = row["to_id"] if row["from_id"] == me else row["from_id"]
+            viewers[party].connect_request = ConnectRequest(
+                id=row["id"],
+                status=row["status"],
+                from_=UserRef(id=row["from_id"]),
+                to=UserRef(id=row["to_id"]),
+            )
+    for row in rooms:
+        viewers[row["other_id"]].chat = Chat(id=row["id"], request=views.chat_request(row))
+    for user in users:
+        user.viewer = viewers[str(user.id)]
+
+
+async def _step(call: Call, other: str, name: str) -> Row:
+    """Take a step of the connection request between us, or say why not."""
+    step = STEPS[name]
+    row = await call.db.one(
+        """select id, from_id, to_id, status from connections
+        where low = $1 and high = $2 and status in ('pending', 'accepted')""",
+        *pair(call.me, other),
+    )
+    if row is None:
+        raise Problem(404, "There is no such request.")
+    _allow(call.me, step, row["status"], sender=row["from_id"])
+    taken = await call.db.one(
+        "update connections set status = $2, updated = $3 where id = $1 and status = 'pending' returning *",
+        row["id"],
+        step.target,
+        call.now,
+    )
+    if taken is None:
+        raise Problem(409, "The request is not pending any more.")
+    return taken
+
+
+async def _message_step(call: Call, other: str, name: str) -> Row:
+    """Take a step of the message request between us, or say why not."""
+    step = STEPS[name]
+    row = await chats.of_pair(call.db, call.me, other)
+    if row is None or row["request_sender"] is None or row["request_status"] == "canceled":
+        raise Problem(404, "There is no such request.")
+    _allow(call.me, step, row["request_status"], sender=row["request_sender"])
+    taken = await call.db.one(
+        "update chats set request_status = $2 where id = $1 and request_status = 'pending' returning *",
+        row["id"],
+        step.target,
+    )
+    if taken is None:
+        raise Problem(409, "The request is not pending any more.")
+    return taken
+
+
+def _allow(me: str, step: Step, status: str, *, sender: str) -> None:
+    """Raise 403 for the wrong party, 409 for a request that is answered already."""
+    if (me == sender) != (step.by == "sender"):
+        raise Problem(403, f"Only the {step.by} of a request can do this.")
+    if status != "pending":
+        raise Problem(409, f"The request is {status} already.")
+
+
+async def _tell_sender(call: Call, sender: str, chat_id: str) -> Alert:
+    """Store the alert that tells `sender` what became of his message request."""
+    alert = Alert(type="message-request", chat=await chats.view(call.db, chat_id, sender, call.now))
+    await alerts.store(call.db, sender, alert, call.now)
+    return alert
+
+
+async def _request(db: Session, identity: str, viewer: str) -> ConnectRequest:
+    """Return a request as `viewer`, one of its parties, sees it."""
+    row = await db.one(
+        f"{_REQUEST} case when r.from_id = $2 then r.to_id else r.from_id end where r.id = $1",
+        identity,
+        viewer,
+    )
+    if row is None:
+        raise RuntimeError("the request just written is gone")
+    return views.connect_request(row)
+
+
+async def _expect_user(call: Call, other: str) -> None:
+    if other == call.me:
+        raise Problem(403, "You cannot ask yourself.")
+    if await call.db.value("select 1 from users where id = $1", other) is None:
+        raise Problem(404, "There is no such user.")

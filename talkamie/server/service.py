@@ -1,0 +1,196 @@
+"""What a handler is given, and the ways it may end.
+
+A handler gets a `Call` and returns the `data` of its answer, or raises a `Problem`. It never sees HTTP, and
+never a socket but the one that asked.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
+
+import msgspec
+
+from talkamie.contract import Id, Page, Pagination, Wire
+
+if TYPE_CHECKING:
+    from talkamie.server.hub import Hub, Socket
+    from talkamie.server.metrics import Metrics
+    from talkamie.server.security import Passwords
+    from talkamie.server.store import Row, Session, Store
+
+T = TypeVar("T")
+PasswordCost = Literal["light", "realistic"]
+REQUESTS_KEPT = 10_000
+
+
+class Problem(Exception):
+    """The request fails with this status and this sentence."""
+
+    def __init__(self, status: int, message: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the command line decided."""
+
+    password_cost: PasswordCost = "light"  # noqa: S105 - no password
+    otp_resend_limit: bool = False
+    platform_limits: bool = True
+    auth_deadline_s: float = 30.0
+    stage: str = "dev"
+
+
+class Request(NamedTuple):
+    """One https request as the server saw it; instants and durations in nanoseconds."""
+
+    id: str
+    operation: str
+    status: int
+    start_ns: int
+    duration_ns: int
+
+
+@dataclass(slots=True)
+class Service:
+    """The parts of a running server."""
+
+    settings: Settings
+    store: Store
+    hub: Hub
+    passwords: Passwords
+    metrics: Metrics
+    requests: deque[Request] = field(default_factory=lambda: deque(maxlen=REQUESTS_KEPT))
+
+
+@dataclass(slots=True)
+class Call:
+    """One request: who asks, when, and with what."""
+
+    service: Service
+    db: Session
+    now: int  # ms since 1970
+    accepted: int  # monotonic ns: when its first byte was here
+    user: str | None = None
+    session: str | None = None  # the sign-in its token came from
+    socket: Socket | None = None
+    after: list[Callable[[], None]] = field(default_factory=list)  # done once the answer is written
+
+    @property
+    def me(self) -> str:
+        """The caller's id, where the contract demands a token."""
+        if self.user is None:
+            raise Problem(401, "Sign in first.")
+        return self.user
+
+
+@dataclass(frozen=True, slots=True)
+class Paged(Generic[T]):
+    """One page of an answer, and the key of the next where there is one."""
+
+    data: T
+    pagination: Pagination | msgspec.UnsetType
+
+
+class Cursor(Wire):
+    """Where the last page ended. Clients hand it back unmodified."""
+
+    id: str
+    date_created: str
+    rank: int = 0
+
+    @property
+    def at(self) -> int:
+        return from_iso(self.date_created)
+
+
+def cursor(query: Page) -> Cursor | None:
+    """Return where a page begins. A malformed key is the caller's mistake: 400."""
+    if isinstance(query.last_evaluated_key, msgspec.UnsetType):
+        return None
+    try:
+        return cursor_of(msgspec.json.decode(query.last_evaluated_key))
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise Problem(400, f"lastEvaluatedKey: {failure_text(error)}") from error
+
+
+def cursor_of(key: Any) -> Cursor:
+    """Return the cursor a client hands back, taken apart as JSON already."""
+    try:
+        found = msgspec.convert(key, Cursor)
+    except msgspec.ValidationError as error:
+        raise Problem(400, f"lastEvaluatedKey: {error}") from error
+    from_iso(found.date_created)
+    return found
+
+
+def page(
+    rows: list[Row], size: int, key: Callable[[Row], Cursor]
+) -> tuple[list[Row], Pagination | msgspec.UnsetType]:
+    """Cut `size + 1` rows to a page; the row too many tells that there is another."""
+    if len(rows) <= size:
+        return rows, msgspec.UNSET
+    rows = rows[:size]
+    return rows, Pagination(last_evaluated_key=msgspec.to_builtins(key(rows[-1])))
+
+
+def given(value: T | msgspec.UnsetType) -> T | None:
+    """Return an optional field's value, or None where it was absent."""
+    return None if isinstance(value, msgspec.UnsetType) else value
+
+
+def known(value: T | None) -> T | msgspec.UnsetType:
+    """Return a column's value for the wire, where nothing is absent rather than null."""
+    return msgspec.UNSET if value is None else value
+
+
+def text_id(value: Id) -> str:
+    """Return an id as ours are kept; one too long to be ours finds nothing anyway."""
+    if isinstance(value, int):
+        return str(value) if -(2**63) <= value < 2**63 else ""
+    return value
+
+
+def iso(ms: int) -> str:
+    """Return an instant as it crosses the wire: `2025-06-01T10:00:00.000Z`."""
+    seconds, rest = divmod(ms, 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03d}Z"
+
+
+def from_iso(text: str) -> int:
+    """Return the milliseconds since 1970 of an instant. A date that does not exist is a 400."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise Problem(400, f"{text!r} is no instant: {error}") from error
+    if moment.tzinfo is None:
+        raise Problem(400, f"{text!r} has no zone: end it with Z")
+    return round(moment.timestamp() * 1000)
+
+
+def like(keyword: str | msgspec.UnsetType) -> str:
+    """Return the pattern that finds `keyword` anywhere, for `like … escape '!'` on a casefolded column.
+
+    No keyword is found in everything.
+    """
+    if isinstance(keyword, msgspec.UnsetType):
+        return "%"
+    folded = keyword.casefold().replace("!", "!!").replace("%", "!%").replace("_", "!_")
+    return f"%{folded}%"
+
+
+def pair(one: str, other: str) -> tuple[str, str]:
+    """Return two users in the order a pair is kept in."""
+    return (one, other) if one < other else (other, one)
+
+
+def failure_text(error: Exception) -> str:
+    """Return what a caller may know of a bad body: the decoder's sentence."""
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error)

@@ -1,0 +1,93 @@
+"""The test endpoints: the server's own truth about a run, and accounts without mail.
+
+A separate application on its own port, plain http, 127.0.0.1 only, and only when asked for: whoever reaches
+it can read who talked to whom and become anybody.
+
+    GET  /ledger?since=N&limit=M   {columns, since, rows, total, dropped}: at most 100,000 rows at a time
+    GET  /ledger/summary           {total, dropped, fates: {action: {fate: count}}}
+    GET  /requests                 {columns, rows}: the last 10,000 https requests
+    POST /accounts                 [{email, name, type?, password}] → [{id, email, tokens}], in this order;
+                                   an address with an account keeps it and gets new tokens
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+from starlette.routing import Route, Router
+
+from talkamie.contract import SignUp, Tokens, Wire
+from talkamie.server import accounts, clock, security
+from talkamie.server.ledger import PAGE
+from talkamie.server.service import Request, Service, given
+
+_BATCH = 500
+_encode = msgspec.json.Encoder().encode
+
+
+class Created(Wire):
+    id: str
+    email: str
+    tokens: Tokens
+
+
+def make_test_app(service: Service) -> Router:
+    """Return the ASGI application of the test endpoints."""
+
+    async def ledger(request: HttpRequest) -> Response:
+        try:
+            since = int(request.query_params.get("since", "0"))
+            limit = int(request.query_params.get("limit", str(PAGE)))
+        except ValueError:
+            return _json({"error": "since and limit are whole numbers"}, status=400)
+        body = service.hub.ledger.rows(since, min(max(limit, 0), PAGE))
+        return Response(body, media_type="application/json")
+
+    async def summary(request: HttpRequest) -> Response:
+        books = service.hub.ledger
+        return _json({"total": books.total, "dropped": books.dropped, "fates": books.summary()})
+
+    async def requests(request: HttpRequest) -> Response:
+        return _json({"columns": Request._fields, "rows": list(service.requests)})
+
+    async def make_accounts(request: HttpRequest) -> Response:
+        try:
+            wanted = msgspec.json.decode(await request.body(), type=list[SignUp])
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            return _json({"error": str(error)}, status=400)
+        return _json(await _create(service, wanted))
+
+    return Router(
+        routes=[
+            Route("/ledger", ledger),
+            Route("/ledger/summary", summary),
+            Route("/requests", requests),
+            Route("/accounts", make_accounts, methods=["POST"]),
+        ],
+        redirect_slashes=False,
+    )
+
+
+async def _create(service: Service, wanted: list[SignUp]) -> list[Created]:
+    # One hash for each password, because seeds share theirs and a hash is dear.
+    hashes = {one: await service.passwords.hash(one) for one in {account.password for account in wanted}}
+    db, now = service.store.session(), clock.now()
+    created: list[Created] = []
+    for start in range(0, len(wanted), _BATCH):
+        async with db.transaction():
+            for account in wanted[start : start + _BATCH]:
+                email = security.email_key(account.email)
+                user = await db.value("select id from users where email = $1", email)
+                if user is None:
+                    hashed = hashes[account.password]
+                    user = await accounts.create(db, email, account.name, given(account.type), hashed, now)
+                tokens = await accounts.issue(db, user, now)
+                created.append(Created(id=user, email=email, tokens=tokens))
+    return created
+
+
+def _json(body: Any, *, status: int = 200) -> Response:
+    return Response(_encode(body), status_code=status, media_type="application/json")
