@@ -294,12 +294,13 @@ def _react_to_alert(actor: Actor, habits: Habits, alert: Alert) -> None:
 
 def _asked_by(alert: Alert) -> Id | None:
     """Return who waits for an answer to this alert's request, or None."""
-    request, chat = alert.connect_request, alert.chat
-    if alert.type == "connect-request":
-        if request is not UNSET and request.status == "pending" and request.from_ is not UNSET:
-            return request.from_.id
-    if alert.type == "message-request" and chat is not UNSET and (asked := chat.request) is not UNSET:
-        return asked.sender.id if asked.status == "pending" and asked.sender is not UNSET else None
+    if alert.connect_request is not UNSET:
+        asked, by = alert.connect_request, alert.connect_request.from_
+        return by.id if asked.status == "pending" and by is not UNSET else None
+    if alert.chat is not UNSET and alert.chat.request is not UNSET:
+        request, by = alert.chat.request, alert.chat.request.sender
+        waits = alert.type == "message-request" and request.status == "pending"
+        return by.id if waits and by is not UNSET else None
     return None
 
 

@@ -30,11 +30,11 @@ class WorkloadError(Exception):
     """A scenario that can't be run. The message names the file, the line and the key."""
 
 
-class _Strict(Struct, forbid_unknown_fields=True, kw_only=True):
+class _Strict(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     pass
 
 
-class Load(_Strict):
+class Load(_Strict, frozen=True, kw_only=True):
     """How many people, how fast they come, how long it lasts."""
 
     users: Annotated[int, Meta(ge=1, le=100_000)]
@@ -42,7 +42,7 @@ class Load(_Strict):
     run_time_s: Positive = 60.0
 
 
-class People(_Strict):
+class People(_Strict, frozen=True, kw_only=True):
     """Shares of the kinds of people, and how much faster than real ones they act."""
 
     senior: Weight = 1.0
@@ -52,7 +52,7 @@ class People(_Strict):
     newcomers: Annotated[float, Meta(ge=0, le=1)] = 0.0  # share of visits made by somebody new
 
 
-class Mix(_Strict):
+class Mix(_Strict, frozen=True, kw_only=True):
     """What people start of their own accord, as weights. Answering others is not a choice here."""
 
     connect: Weight = 0.0
@@ -61,7 +61,7 @@ class Mix(_Strict):
     idle: Weight = 0.0
 
 
-class Client(_Strict):
+class Client(_Strict, frozen=True, kw_only=True):
     """What the app does on its own, and how long it waits."""
 
     ping_interval_s: Positive = PING_INTERVAL_S
@@ -69,7 +69,7 @@ class Client(_Strict):
     delivery_deadline_s: Positive = 5.0  # later than this is late
 
 
-class Scenario(_Strict):
+class Scenario(_Strict, frozen=True, kw_only=True):
     description: str
     load: Load
     people: People = People()

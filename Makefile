@@ -1,0 +1,42 @@
+# make run | test | check | serve | doctor | lock     The first use of any makes .venv from the lock file.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: run test check serve doctor lock clean
+.DEFAULT_GOAL := run
+
+run: $(READY)
+	@$(BIN)/talkload run $(SCENARIO)
+
+test: $(READY)
+	$(BIN)/pytest $(TESTS)
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+serve: $(READY)
+	@$(BIN)/talkload serve
+
+doctor: $(READY)
+	@$(BIN)/talkload doctor
+
+# Versions and hashes only: where packages come from is each machine's own setting.
+lock: $(READY)
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "talkload needs Python 3.11 or newer; name one with: make PYTHON=python3.12"; exit 2; }
+	@echo "Making .venv from requirements.lock (once)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,239 @@
+"""The generator's side of the delivery ledger: what was sent to whom, and what came in where.
+
+Rule: nobody asks the target whether it delivered. A sender writes down what it sent and for whom, a
+recipient what came in, each socket when it was online; `reports.deliveries` joins the three after the run
+and says for every message and recipient what became of it.
+
+Nothing on the wire carries a request id, so each kind of push has a key that both sides can tell:
+
+    chat.delivered      new-message      a marker in front of the text: `lt:<run>:<number>`
+    alert.delivered     alert            what it is about, and its status: `alert:<id>:<status>`
+    receipt.delivered   update-messages  the message that was read: `read:<id>`
+    presence.delivered  update-chats     the message that reached its waiting recipient: `delivered:<id>`
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+from msgspec import UNSET
+
+from loadtests.recorder import Recorder
+from reports.sample import Accepted
+from talkamie.contract import (
+    Alert,
+    ChatsUpdate,
+    ConnectRequest,
+    Id,
+    Message,
+    MessageData,
+    MessagesUpdate,
+)
+
+CHAT, ALERT, RECEIPT, PRESENCE = (
+    "chat.delivered",
+    "alert.delivered",
+    "receipt.delivered",
+    "presence.delivered",
+)
+
+_EARLY_LIMIT = 100_000  # pushes that beat the answer of their own request wait here for it
+
+
+class Ledger:
+    """What one worker knows of messages under way. Instants in ns, users by their id at the target."""
+
+    def __init__(self, recorder: Recorder, run: str) -> None:
+        self._recorder = recorder
+        self._prefix = f"lt:{run}:"
+        self._numbers = itertools.count(1)
+        self._online: defaultdict[str, set[int]] = defaultdict(set)
+        self._open: dict[tuple[str, str], int] = {}  # (key, recipient) -> sent
+        self._early: dict[tuple[str, str], int] = {}  # (key, recipient) -> arrived
+        self._waiting: defaultdict[str, list[tuple[str, str]]] = defaultdict(
+            list
+        )  # recipient -> (id, sender)
+        self._requests: dict[tuple[str, str], str] = {}  # (from, to) -> id of the connection request
+        self.foreign = 0  # pushes with something that is not from this run
+
+    # --- Sending ---
+
+    def mark(self, text: str) -> tuple[str, str]:
+        """Return a fresh key, and the text with that key in front of it."""
+        key = f"{self._prefix}{next(self._numbers)}"
+        return key, f"{key} {text}"
+
+    def sending(self, key: str, recipient: Id, *, sent: int) -> None:
+        """Open an entry right before the frame is written: the push may beat the answer."""
+        self._open[key, str(recipient)] = sent
+
+    def settle(
+        self,
+        key: str,
+        operation: str,
+        *,
+        sender: Id,
+        recipient: Id,
+        accepted: Accepted,
+        intended: int,
+        sent: int,
+        settled: int,
+    ) -> None:
+        """Write down what was sent, once its answer is known or was given up."""
+        entry = (key, str(recipient))
+        if (arrived := self._early.pop(entry, 0)) or accepted == Accepted.NO:
+            self._open.pop(entry, None)
+            if arrived:
+                self._recorder.delivered(operation, arrived - sent)
+        elif operation != CHAT:
+            self._open[entry] = sent
+        self._recorder.send(
+            key,
+            operation,
+            sender=str(sender),
+            recipient=str(recipient),
+            accepted=accepted,
+            intended=intended,
+            sent=sent,
+            settled=settled,
+        )
+
+    def called(
+        self,
+        operation: str,
+        fields: dict[str, Any],
+        data: Any,
+        *,
+        me: Id,
+        accepted: Accepted,
+        intended: int,
+        sent: int,
+        settled: int,
+    ) -> None:
+        """Write down the alert that an https operation owes somebody, by the rules of the contract."""
+        key = self._alert_owed(operation, fields, data, str(me)) if accepted == Accepted.YES else None
+        if key:
+            self.settle(
+                key,
+                ALERT,
+                sender=me,
+                recipient=fields["id"],
+                accepted=accepted,
+                intended=intended,
+                sent=sent,
+                settled=settled,
+            )
+
+    def _alert_owed(self, operation: str, fields: dict[str, Any], data: Any, me: str) -> str | None:
+        match operation:
+            case "send-connection-request":
+                self._requests[me, str(fields["id"])] = str(data.id)
+                return f"alert:{data.id}:pending"
+            case "accept-connection":
+                return f"alert:{data.id}:accepted"
+            case "reject-connection":  # its answer has no data: the request is known from its own alert
+                request = self._requests.get((str(fields["id"]), me))
+                return f"alert:{request}:rejected" if request else None
+            case "send-message-request":
+                return f"alert:{data.message.id}:pending"
+            case "accept-message-request":
+                return f"alert:{data.chat.id}:accepted"
+            case "reject-message-request":
+                return f"alert:{data.chat.id}:rejected"
+            case _:
+                return None
+
+    def waits_for(self, message: Message, *, sender: Id, recipient: Id) -> None:
+        """Remember a message whose recipient was not online: its sender is told when they come."""
+        self._waiting[str(recipient)].append((str(message.id), str(sender)))
+
+    # --- Coming and going ---
+
+    def online(self, user: Id, socket: int, *, sent: int, at: int) -> None:
+        """A socket is authenticated since `at`, on a request of `sent`: whoever wrote meanwhile learns it."""
+        self._online[str(user)].add(socket)
+        self._recorder.presence(str(user), socket, online=True, at=at)
+        for message, sender in self._waiting.pop(str(user), ()):
+            self.settle(
+                f"delivered:{message}",
+                PRESENCE,
+                sender=user,
+                recipient=sender,
+                accepted=Accepted.YES,
+                intended=sent,
+                sent=sent,
+                settled=at,
+            )
+
+    def offline(self, user: Id, socket: int, *, at: int) -> None:
+        """A socket closes, or is found closed: nothing is due on it from here on."""
+        self._online[str(user)].discard(socket)
+        self._recorder.presence(str(user), socket, online=False, at=at)
+
+    # --- Arriving ---
+
+    def pushed(self, push: Any, me: Id, socket: int, *, arrived: int, seen: int) -> None:
+        """Write down what a pushed frame brought to this socket."""
+        for operation, key in self._keys(push, str(me)):
+            entry = (key, str(me))
+            if sent := self._open.pop(entry, 0):
+                self._recorder.delivered(operation, arrived - sent)
+            elif len(self._early) < _EARLY_LIMIT:
+                self._early[entry] = arrived
+            self._recorder.arrival(
+                key, operation, recipient=str(me), socket=socket, arrived=arrived, seen=seen
+            )
+
+    def _keys(self, push: Any, me: str) -> Iterator[tuple[str, str]]:
+        match push:
+            case MessageData(message=message):
+                text = message.text or ""
+                if text.startswith(self._prefix):
+                    yield CHAT, text.split(" ", 1)[0]
+                else:
+                    self.foreign += 1
+            case Alert():
+                yield from self._alert_keys(push)
+            case MessagesUpdate(messages_map=messages):
+                for message in messages.values():
+                    ours = message.sender is not UNSET and str(message.sender.id) == me
+                    if ours and message.delivery is not UNSET and message.delivery.status == "read":
+                        yield RECEIPT, f"read:{message.id}"
+            case ChatsUpdate(chats_map=chats):
+                for chat in chats.values():
+                    for delivered in chat.messages_map.values():
+                        yield PRESENCE, f"delivered:{delivered.id}"
+
+    def _alert_keys(self, alert: Alert) -> Iterator[tuple[str, str]]:
+        if isinstance(request := alert.connect_request, ConnectRequest):
+            if request.from_ is not UNSET and request.to is not UNSET:
+                self._requests[str(request.from_.id), str(request.to.id)] = str(request.id)
+            yield ALERT, f"alert:{request.id}:{request.status}"
+        elif alert.type == "message-request" and alert.chat is not UNSET and alert.chat.request is not UNSET:
+            status = alert.chat.request.status
+            if status == "pending" and alert.message is not UNSET:
+                yield ALERT, f"alert:{alert.message.id}:pending"
+            else:
+                yield ALERT, f"alert:{alert.chat.id}:{status}"
+
+    # --- Ending ---
+
+    def outstanding(self, now: int, deadline: int) -> int:
+        """Return how many pushes may still come to somebody who is online: sent less than a deadline ago."""
+        return sum(
+            now - sent < deadline and bool(self._online[recipient])
+            for (_, recipient), sent in self._open.items()
+        )
+
+    def forget(self, before: int) -> None:
+        """Drop what was sent, or came in, before an instant and never met: the rows on disk remember it."""
+        self._open = {entry: at for entry, at in self._open.items() if at >= before}
+        self._early = {entry: at for entry, at in self._early.items() if at >= before}
+
+    @property
+    def sockets(self) -> int:
+        """Return how many sockets are online."""
+        return sum(map(len, self._online.values()))

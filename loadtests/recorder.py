@@ -1,0 +1,140 @@
+"""Writes down what happened: a row in memory on the hot path, to disk once a second.
+
+Nobody waits for the disk and nothing is aggregated away: every attempt is a row of `reports.sample`, and
+what Locust's own table shows is fed from here, in bulk, with three significant digits. A row that can't be
+written is counted and makes the run invalid; it is never silently dropped.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from loadtests.clock import MILLISECOND
+from reports.parts import PartWriter
+from reports.sample import PARTS, Accepted, Kind, Outcome
+
+WINDOW_S = 10
+
+Group = str
+GROUPS = {Kind.REQUEST: "https", Kind.SOCKET: "wss", Kind.PING: "ping", Kind.CONNECT: "connect"}
+"""How the live view sums operations up; deliveries are a group of their own."""
+
+
+class Second(NamedTuple):
+    """What one second brought: rows of `reports.sample.SAMPLES`, and deliveries as (operation, ns)."""
+
+    samples: list[tuple[Any, ...]]
+    deliveries: list[tuple[str, int]]
+
+
+class Recorder:
+    """The one place through which a worker's rows pass. Not thread-safe: greenlets only."""
+
+    def __init__(self, writer: PartWriter) -> None:
+        self._writer = writer
+        self._rows: dict[str, list[tuple[Any, ...]]] = {name: [] for name in PARTS}
+        self.counts: Counter[str] = Counter()
+        self.failures: Counter[str] = Counter()
+        self.errors: Counter[tuple[str, str]] = Counter()
+        self._window: deque[dict[Group, np.ndarray]] = deque(maxlen=WINDOW_S)
+        self._delivered: list[tuple[str, int]] = []
+
+    def sample(
+        self,
+        kind: Kind,
+        operation: str,
+        *,
+        journey: str,
+        user: int,
+        intended: int,
+        sent: int,
+        arrived: int,
+        seen: int,
+        outcome: Outcome = Outcome.OK,
+        status: int = 0,
+        size: int = 0,
+        error: str = "",
+    ) -> None:
+        """Add one attempt. Instants in ns, `size` in bytes; see `reports.sample`."""
+        row = (kind, operation, journey, outcome, user, intended, sent, arrived, seen, status, size, error)
+        self._rows["samples"].append(row)
+
+    def send(
+        self,
+        key: str,
+        operation: str,
+        *,
+        sender: str,
+        recipient: str,
+        accepted: Accepted,
+        intended: int,
+        sent: int,
+        settled: int,
+    ) -> None:
+        """Add one message and one recipient whom it is for."""
+        self._rows["sends"].append((key, operation, sender, recipient, accepted, intended, sent, settled))
+
+    def arrival(
+        self, key: str, operation: str, *, recipient: str, socket: int, arrived: int, seen: int
+    ) -> None:
+        """Add one pushed frame that carried something of ours."""
+        self._rows["arrivals"].append((key, operation, recipient, socket, arrived, seen))
+
+    def delivered(self, operation: str, took: int) -> None:
+        """Count a delivery whose sending we saw, for the live view: `took` ns from sent to arrived."""
+        self._delivered.append((operation, took))
+
+    def presence(self, user: str, socket: int, *, online: bool, at: int) -> None:
+        """Add a socket's coming online or going offline."""
+        self._rows["presence"].append((user, socket, online, at))
+
+    def resources(self, *row: Any) -> None:
+        """Add one row of `reports.sample.RESOURCES`."""
+        self._rows["resources"].append(row)
+
+    def flush(self) -> Second:
+        """Write all rows to disk, fold the last second into the live figures, and return it."""
+        second = Second(self._rows["samples"], self._delivered)
+        self._delivered = []
+        self._fold(second)
+        for name, rows in self._rows.items():
+            if rows:
+                columns = dict(zip(PARTS[name].names, map(list, zip(*rows, strict=True)), strict=True))
+                self._writer.append(name, columns)
+                self.counts[name] += len(rows)
+                self._rows[name] = []
+        return second
+
+    def _fold(self, second: Second) -> None:
+        took: dict[Group, list[int]] = {group: [] for group in (*GROUPS.values(), "deliveries")}
+        for kind, operation, _, outcome, _, intended, _, arrived, _, _, _, error in second.samples:
+            group = GROUPS.get(kind)
+            if group is None:
+                continue
+            self.counts[group] += 1
+            if outcome == Outcome.OK:
+                took[group].append(arrived - intended)
+            elif outcome != Outcome.CANCELLED:
+                self.failures[group] += 1
+                self.errors[operation, error] += 1
+        took["deliveries"] = [duration for _, duration in second.deliveries]
+        self.counts["deliveries"] += len(second.deliveries)
+        self._window.append({group: np.array(values, np.int64) for group, values in took.items()})
+
+    def recent(self) -> dict[Group, dict[str, float]]:
+        """Return rate and response time of the last ten seconds by group: a second, p50 and p99 in ms."""
+        figures = {}
+        for group in (*GROUPS.values(), "deliveries"):
+            values = np.concatenate([each[group] for each in self._window]) if self._window else np.array([])
+            if len(values):
+                p50, p99 = (np.quantile(values, (0.5, 0.99), method="inverted_cdf") / MILLISECOND).tolist()
+                figures[group] = {"rate": len(values) / len(self._window), "p50": p50, "p99": p99}
+        return figures
+
+    @property
+    def troubles(self) -> list[str]:
+        """Return why rows could not be written, oldest first."""
+        return self._writer.errors

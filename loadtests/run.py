@@ -1,0 +1,279 @@
+"""One run: who takes part, the books that are kept, and a polite end at which nothing is lost.
+
+The end, in this order: nobody starts anything new; what is under way is answered; pushes that are still due
+arrive or miss their deadline; sockets say goodbye and are read until the target has said it too; the last
+rows go to disk; the run is sealed. Only then does the process end.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import platform
+import ssl
+import subprocess
+from collections import Counter
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gevent
+import msgspec
+import psutil
+
+from loadtests import clock
+from loadtests.fanout import Ledger
+from loadtests.health import Health, every_second
+from loadtests.recorder import Recorder, Second
+from loadtests.target import Target
+from reports import manifest as book
+from reports.artefact import create, seal
+from reports.parts import PartWriter
+from reports.sample import PARTS
+from scenarios.workload import Scenario
+
+if TYPE_CHECKING:
+    from loadtests.users import VirtualUser
+
+_WORKER = "local"
+_DRAIN_POLL_S = 0.02
+_LIBRARIES = ("locust", "gevent", "websockets", "geventhttpclient", "msgspec", "pyarrow")
+
+
+class Run:
+    """What the users of one test share. Made when it starts, `finish`ed once when it stops."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        target: Target,
+        tls: ssl.SSLContext | None,
+        *,
+        seed: int,
+        users: int,
+        root: Path,
+        token: str,
+    ) -> None:
+        """Create the folder `<root>/<id>` and open the books. Raises reports' ArtefactError."""
+        self.scenario, self.target, self.tls, self.seed, self.users = scenario, target, tls, seed, users
+        self.tag = token
+        self.finishing = False
+        self.interrupted = ""
+        self.strange = 0  # frames that are not of the contract
+        self.overlooked = 0  # events that a full inbox pushed out
+        self.troubles: list[str] = []  # mistakes of our own: they make the run invalid
+        self._numbers, self._persons, self._sockets = itertools.count(), itertools.count(), itertools.count(1)
+        self._people: list[VirtualUser] = []
+        self._online_once: set[int] = set()
+        self._spawned = 0
+        self._refusals: Counter[tuple[str, str]] = Counter()
+        self.manifest = self._first_manifest()
+        self.folder = create(root, self.manifest)
+        self._writer = PartWriter(self.folder, _WORKER)
+        self.recorder = Recorder(self._writer)
+        self.ledger = Ledger(self.recorder, token)
+        self.health = Health(self.recorder, target.pid)
+        self.deadline = clock.ns(scenario.client.delivery_deadline_s)
+        self._ticker = every_second(self._tick)
+        self.listeners: list[Callable[[Second], None]] = []  # told of each second, once it is on disk
+
+    def _first_manifest(self) -> book.Manifest:
+        started, now = clock.utc(), clock.now()
+        scenario, target = self.scenario, self.target
+        return book.Manifest(
+            id=book.run_id(started, scenario.name, self.tag),
+            started=started.isoformat(timespec="milliseconds"),
+            origin_ns=now,
+            boot_id=clock.boot_id(),
+            suite=book.Suite(version=version("talkload"), git=_git_state()),
+            target=book.Target(
+                https=target.https,
+                wss=target.wss,
+                local=target.local,
+                version=target.version,
+                stage=target.stage,
+                faults=target.faults,
+                password_cost=target.password_cost,
+            ),
+            scenario=book.ScenarioInfo(
+                name=scenario.name, file=scenario.file, hash=scenario.hash(), config=scenario.resolved()
+            ),
+            seed=self.seed,
+            users=self.users,
+            deadline_ns=clock.ns(scenario.client.delivery_deadline_s),
+            clock=book.Clock(stamps="callback", realtime_offset_ns=clock.realtime_offset()),
+            machine=_machine(),
+            workers=[book.Worker(name=_WORKER, pid=os.getpid())],
+            versions={name: version(name) for name in _LIBRARIES},
+        )
+
+    # --- Taking part ---
+
+    def join(self, user: VirtualUser) -> int:
+        """Count a virtual user in and return its number."""
+        self._people.append(user)
+        return next(self._numbers)
+
+    def next_person(self) -> int:
+        """Return the number of the next person who has never been here."""
+        return next(self._persons)
+
+    def next_socket(self) -> int:
+        """Return the number of the next socket."""
+        return next(self._sockets)
+
+    def spawned(self, users: int) -> None:
+        """Every virtual user has been started; the run is steady once each has been online."""
+        self._spawned = users
+        self._settle_in()
+
+    def arrived_online(self, user: int) -> None:
+        """A virtual user is online."""
+        self._online_once.add(user)
+        self._settle_in()
+
+    def _settle_in(self) -> None:
+        if self._spawned and len(self._online_once) >= self._spawned and not self.manifest.measured_from_ns:
+            self.manifest.measured_from_ns = clock.now()
+            self.event("steady", users=len(self._online_once))
+
+    # --- Keeping the books ---
+
+    def event(self, kind: str, **fields: Any) -> None:
+        """Add a line to events.jsonl."""
+        try:
+            book.append_event(self.folder, kind, clock.now(), **fields)
+        except book.ArtefactError as error:
+            self.trouble(str(error))
+
+    def refused(self, operation: str, error: str, text: str) -> None:
+        """Note what the target said, once for each operation and class of error."""
+        self._refusals[operation, error] += 1
+        if self._refusals[operation, error] == 1:
+            self.event("refused", operation=operation, error=error, text=text)
+
+    def trouble(self, what: str) -> None:
+        """Note a mistake of our own, once: a run with one can't be trusted."""
+        if what not in self.troubles and len(self.troubles) < 100:
+            self.troubles.append(what)
+
+    def _tick(self) -> None:
+        try:
+            self.health.note(len(self._people), self.ledger.sockets)
+            second = self.recorder.flush()
+            self.ledger.forget(clock.now() - 10 * self.deadline)
+            for listen in self.listeners:
+                listen(second)
+        except Exception as error:
+            self.trouble(f"the recorder failed: {type(error).__name__}: {error}")
+
+    def phase(self) -> str:
+        """Return where the run is: warm-up, steady or draining."""
+        if self.finishing:
+            return "draining"
+        return "steady" if self.manifest.measured_from_ns else "warm-up"
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return what the live view shows."""
+        return {
+            "elapsed_s": (clock.now() - self.manifest.origin_ns) / clock.SECOND,
+            "phase": self.phase(),
+            "users": len(self._people),
+            "online": self.ledger.sockets,
+            "groups": self.recorder.recent(),
+            "counts": dict(self.recorder.counts),
+            "failures": dict(self.recorder.failures),
+            "health": self.health.figures,
+            "troubles": self.troubles + self.recorder.troubles,
+        }
+
+    # --- Ending ---
+
+    def stop_people(self) -> None:
+        """Nobody starts anything new from here on; whoever rests wakes up and leaves."""
+        self.finishing = True
+        for user in self._people:
+            user.finish()
+
+    def finish(self) -> book.Manifest:
+        """Drain, close and seal; return the final manifest. Call once, when all users have left."""
+        self.stop_people()
+        stopped = clock.now()
+        give_up = stopped + self.deadline
+        while self.ledger.outstanding(clock.now(), self.deadline) and clock.now() < give_up:
+            gevent.sleep(_DRAIN_POLL_S)
+        gevent.joinall([gevent.spawn(user.close_socket) for user in self._people])
+        self._ticker.kill()
+        self.health.stop()
+        self._tick()
+        self._writer.close()
+        return self._close_books(stopped)
+
+    def _close_books(self, stopped: int) -> book.Manifest:
+        ended = clock.now()
+        final = self.manifest
+        steady_from = final.measured_from_ns or stopped
+        final.measured_from_ns = steady_from
+        final.phases = [
+            book.Phase(name="warm-up", from_ns=final.origin_ns, to_ns=steady_from),
+            book.Phase(name="steady", from_ns=steady_from, to_ns=stopped),
+            book.Phase(name="drain", from_ns=stopped, to_ns=ended),
+        ]
+        final.workers = [
+            book.Worker(
+                name=_WORKER,
+                pid=os.getpid(),
+                closed=True,
+                rows={name: self.recorder.counts[name] for name in PARTS},
+                dropped=self._writer.dropped,
+                errors=self.troubles + self.recorder.troubles,
+            )
+        ]
+        counts = {"foreign": self.ledger.foreign, "strange": self.strange, "overlooked": self.overlooked}
+        self.event("ended", **counts)
+        book.write_manifest(self.folder, final)
+        return seal(
+            self.folder,
+            ended_ns=ended,
+            status="partial" if self.interrupted else "complete",
+            reason=self.interrupted,
+        )
+
+
+def _git_state() -> str:
+    """Return the commit of the suite, with a plus where the tree has changes; "" outside a repository."""
+    here = Path(__file__).parent
+    try:
+        said = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return said.stdout.strip() if said.returncode == 0 else ""
+
+
+def _machine() -> book.Machine:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        cpu = platform.processor()
+    return book.Machine(
+        host=platform.node(),
+        cpu=cpu,
+        cores=os.cpu_count() or 0,
+        memory=psutil.virtual_memory().total,
+        kernel=f"{platform.system()} {platform.release()}",
+        python=platform.python_version(),
+    )
+
+
+def live_line(run: Run) -> str:
+    """Return a snapshot as one line of JSON, for whoever watches this process from outside."""
+    return msgspec.json.encode(run.snapshot()).decode()

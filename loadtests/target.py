@@ -1,0 +1,209 @@
+"""The system under test: where it is, whether it answers, and starting the reference one.
+
+A target is two addresses, https and wss, since the real API lives on two origins. This module is used
+before any load starts, by the command line too, so it imports neither Locust nor gevent.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import signal
+import ssl
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+from websockets.exceptions import WebSocketException
+from websockets.sync.client import connect
+
+from talkamie.contract import ANONYMOUS_TOKEN, OPERATIONS
+
+READY_TIMEOUT_S = 20
+PREFLIGHT_TIMEOUT_S = 5
+
+
+class TargetError(Exception):
+    """The target can't be used; the message says why and what to do."""
+
+
+class AddressError(TargetError):
+    """The address itself is wrong: a mistake of usage, nothing was contacted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Two addresses, who vouches for their certificates, and what is known about the server."""
+
+    https: str
+    wss: str
+    ca: str | None = None
+    pid: int = 0  # of the reference server when it was started here, else 0
+    test: str = ""  # address of its test endpoints, if it has them
+    version: str = ""
+    stage: str = ""
+    faults: bool = False
+    password_cost: str = ""
+
+    @property
+    def local(self) -> bool:
+        """Return whether the server is a process of this machine that can be watched."""
+        return self.pid > 0
+
+
+def address(https: str, wss: str, ca: str | None = None) -> Target:
+    """Return the target at two addresses given by a person. Raises AddressError."""
+    for name, url, schemes in (("--target", https, ("https", "http")), ("--socket", wss, ("wss", "ws"))):
+        try:
+            parts = urlsplit(url)
+            port_ok = parts.port is None or parts.port > 0
+        except ValueError as error:
+            raise AddressError(f"{name} {url!r:.300}: {error}") from None
+        if parts.scheme not in schemes or not parts.hostname or not port_ok:
+            raise AddressError(f"{name} {url!r:.300}: expected {schemes[0]}://HOST[:PORT]/…")
+        if parts.username or parts.password:
+            raise AddressError(f"{name}: no user or password in an address; people sign in with their own")
+        if not _is_loopback(parts.hostname):
+            raise AddressError(
+                f"{name} {parts.hostname}: load goes to this machine only (127.0.0.0/8, ::1, localhost)"
+            )
+    return Target(https.rstrip("/"), wss, ca)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def tls_context(target: Target) -> ssl.SSLContext | None:
+    """Return the one context of this process: certificates are verified, by the target's CA if it has one."""
+    if not target.https.startswith("https") and not target.wss.startswith("wss"):
+        return None
+    try:
+        return ssl.create_default_context(cafile=target.ca)
+    except (OSError, ssl.SSLError) as error:
+        raise AddressError(f"--ca {target.ca}: not a file with certificates (PEM): {error}") from None
+
+
+def preflight(target: Target) -> Target:
+    """Ask both halves one harmless thing each; return the target with what it tells of itself.
+
+    Raises TargetError if either half doesn't answer: no load is started against it.
+    """
+    context = tls_context(target)
+    with httpx.Client(
+        verify=context or True, timeout=PREFLIGHT_TIMEOUT_S, trust_env=False, follow_redirects=False
+    ) as client:
+        try:
+            answer = client.get(
+                target.https + OPERATIONS["get-user-by-token"].path,
+                headers={"Authorization": f"Bearer {ANONYMOUS_TOKEN}"},
+            )
+            said = answer.json()
+            if answer.status_code >= 500 or not isinstance(said, dict) or "success" not in said:
+                raise TargetError(_not_the_api(target.https, answer.status_code))
+            health = _health(client, target)
+        except ValueError:
+            raise TargetError(_not_the_api(target.https, answer.status_code)) from None
+        except (httpx.HTTPError, OSError) as error:
+            raise TargetError(_why(target.https, error)) from None
+    try:
+        with connect(
+            target.wss, ssl=context, open_timeout=PREFLIGHT_TIMEOUT_S, close_timeout=1, proxy=None
+        ) as socket:
+            socket.send('{"action":"ping"}')
+            if json.loads(socket.recv(timeout=PREFLIGHT_TIMEOUT_S)).get("action") != "ping":
+                raise TargetError(f"{target.wss} does not answer a ping: is it the socket of the API?")
+    except (OSError, WebSocketException, ValueError, AttributeError) as error:
+        raise TargetError(_why(target.wss, error)) from None
+    return Target(
+        target.https,
+        target.wss,
+        target.ca,
+        target.pid,
+        target.test,
+        version=str(health.get("version", "")),
+        stage=str(health.get("stage", "")),
+        faults=bool(health.get("faults", False)),
+        password_cost=str(health.get("passwordCost", "")),
+    )
+
+
+def _health(client: httpx.Client, target: Target) -> dict[str, Any]:
+    """Return what the reference server tells of itself; another server has no such page, and that is fine."""
+    parts = urlsplit(target.https)
+    try:
+        answer = client.get(f"{parts.scheme}://{parts.netloc}/health")
+        said = answer.json() if answer.status_code == 200 else {}
+        return said if isinstance(said, dict) else {}
+    except (httpx.HTTPError, ValueError):
+        return {}
+
+
+def _not_the_api(url: str, status: int) -> str:
+    return (
+        f"{url} answers {status}, but not as the Talkamie API: is the address right, version prefix included?"
+    )
+
+
+def _why(url: str, error: BaseException) -> str:
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, ssl.SSLCertVerificationError):
+            return (
+                f"{url}: its certificate is not trusted ({seen.verify_message}). "
+                "Give the authority that signed it with --ca FILE."
+            )
+        if isinstance(seen, ConnectionRefusedError):
+            return (
+                f"{url}: nobody listens there (connection refused). Start the server, or correct the address."
+            )
+        if isinstance(seen, TimeoutError | httpx.TimeoutException):
+            return (
+                f"{url}: no answer within {PREFLIGHT_TIMEOUT_S} s. Is the server up, and reachable from here?"
+            )
+        seen = seen.__cause__ or seen.__context__
+    return f"{url}: {str(error) or type(error).__name__}"
+
+
+class Server:
+    """The reference server as a process of its own, ended with `stop` or when this process ends."""
+
+    def __init__(self, *options: str) -> None:
+        """Start it without waiting; `options` are those of `talkload serve`."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "talkamie.server", "--port", "0", "--exit-with-parent", *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # Ctrl-C at the terminal is for us: we stop it when the run is over
+        )
+
+    def ready(self) -> Target:
+        """Wait for its ready line and return where it listens. Raises TargetError."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        try:
+            said = json.loads(line)
+            return Target(said["https"], said["wss"], said["ca"], said["pid"], said.get("test", ""))
+        except (ValueError, KeyError):
+            _, complaint = self._process.communicate(timeout=READY_TIMEOUT_S)
+            said = complaint.strip().splitlines()
+            raise TargetError(f"the reference server did not start: {said[-1] if said else line}") from None
+
+    def stop(self) -> None:
+        """Drain and end it."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.communicate(timeout=READY_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.communicate()
