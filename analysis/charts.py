@@ -1,0 +1,350 @@
+"""Draws a run. Each function takes frames and returns one chart; where there is no data it says so, calmly.
+
+Times are on logarithmic axes with ticks at 1, 2 and 5, because a tail lives decades above its median.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from analysis import stats
+from analysis.frames import WARM_UP, Frames, of_kind, succeeded, values
+from analysis.objectives import DELIVERED
+from analysis.svg import STYLE, Chart, colour, render
+from reports.sample import Kind, Outcome
+from scenarios.slo import QUANTILES, Slo, SloError, parse_slo
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+WIDE = 9.6
+HALF = 4.7
+MS = 1e6
+LINES = (("p99", 0.99, "orange"), ("p95", 0.95, "purple"), ("p50", 0.5, "blue"))
+DELIVERY_COLOURS = dict(zip(DELIVERED, ("blue", "orange", "green"), strict=True))
+REQUESTS = (Kind.REQUEST, Kind.SOCKET)
+POINTS = 400
+"""No curve has more points than a screen can show."""
+
+
+def timeline(frames: Frames) -> Chart:
+    """Draw p50, p95 and p99 of the response time per second, what was achieved, and errors."""
+    rows = of_kind(frames.samples, *REQUESTS)
+    if rows.empty:
+        return no_data("timeline", "No https operation and no wss request was made.", WIDE)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDE, 4.9))
+        axes = figure.subplots(3, 1, sharex=True, height_ratios=[3.2, 1.3, 0.7], gridspec_kw={"hspace": 0.3})
+        seconds = _quantiles_per_second(succeeded(rows))
+        _percentile_lines(axes[0], seconds)
+        _phases(axes, frames)
+        _objective_line(axes[0], frames, "https", "wss")
+        _achieved(axes[1], frames, rows)
+        _errors(axes[2], rows)
+        axes[2].set_xlabel("seconds since the start of the load")
+        _named(axes[0], "response time")
+    return render(figure, "timeline", "Response time percentiles, throughput and errors, second by second")
+
+
+def spectrum(frames: Frames) -> Chart:
+    """Draw every percentile of requests, deliveries and pings on an axis of nines."""
+    steady = succeeded(frames.steady)
+    series = (
+        ("https operations", values(of_kind(steady, Kind.REQUEST), "response"), "orange"),
+        ("wss requests", values(of_kind(steady, Kind.SOCKET), "response"), "green"),
+        ("deliveries", values(frames.fanout, "service"), "blue"),
+        ("pings", values(of_kind(steady, Kind.PING), "response"), "purple"),
+    )
+    return _nines("spectrum", series, "Percentile spectrum of requests, deliveries and pings")
+
+
+def fanout(frames: Frames) -> Chart:
+    """Draw the distribution of the fan-out latency of each kind of delivery, with its objective."""
+    latencies = frames.fanout
+    series = [
+        (name, values(latencies[latencies["operation"] == name], "service"), shade)
+        for name, shade in DELIVERY_COLOURS.items()
+    ]
+    return _nines("fanout", series, "Percentile spectrum of the fan-out latency per kind of delivery", HALF)
+
+
+def ping(frames: Frames) -> Chart:
+    """Draw each ping's round trip over time."""
+    pings = succeeded(of_kind(frames.samples, Kind.PING))
+    if pings.empty:
+        return no_data("ping", "No ping was answered.", WIDE)
+    every = max(1, len(pings) // 600)
+    some = pings.sort_values("arrived", kind="stable").iloc[::every]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDE, 2.3))
+        axes = figure.subplots()
+        at = (some["arrived"] - frames.manifest.origin_ns) / stats.SECOND
+        axes.scatter(at, _positive(some["response"]), s=7, color=colour("blue"), alpha=0.45, lw=0)
+        lost = of_kind(frames.samples, Kind.PING)
+        lost = lost[lost["outcome"].isin([int(Outcome.TIMEOUT), int(Outcome.BROKEN), int(Outcome.FAILED)])]
+        _log_time(axes)
+        if len(lost):
+            when = (lost["arrived"] - frames.manifest.origin_ns) / stats.SECOND
+            axes.plot(
+                when, np.full(len(lost), axes.get_ylim()[1]), "x", color=colour("red"), ms=5, clip_on=False
+            )
+        axes.set_xlabel("seconds since the start of the load")
+        _named(axes, "ping round trip" + (", × = no answer" if len(lost) else ""))
+        _phases([axes], frames, label=False)
+    return render(figure, "ping", "Round trip of each ping over time")
+
+
+def resources(frames: Frames) -> Chart:
+    """Draw CPU, memory and our own loop lag, second by second."""
+    table = frames.resources
+    if table.empty:
+        return no_data("resources", "No resources were recorded.", WIDE)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDE, 2.2))
+        grid = figure.subplots(1, 3, gridspec_kw={"wspace": 0.24})
+        shades = {"generator": "blue", "server": "orange"}
+        lines = [(name, table[table["process"] == name], shade) for name, shade in shades.items()]
+        lines = [line for line in lines if len(line[1])]
+        for name, rows, shade in lines:
+            cpu, rss = (rows.groupby("second")[column].sum() for column in ("cpu", "rss"))
+            grid[0].plot(cpu.index, cpu * 100, color=colour(shade), label=name, **_marker(cpu))
+            grid[1].plot(rss.index, rss / 2**20, color=colour(shade), label=name, **_marker(rss))
+        lag = table[table["process"] == "generator"].groupby("second")["loop_lag"].max()
+        grid[2].plot(lag.index, lag / MS, color=colour("blue"), **_marker(lag))
+        _named(grid[0], "CPU, % of one core")
+        _named(grid[1], "memory, MiB")
+        _named(grid[2], "generator's loop lag, ms")
+        for axes in grid:
+            axes.set_ylim(bottom=0)
+            axes.yaxis.set_major_locator(MaxNLocator(4))
+            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+            axes.set_xlabel("seconds")
+        _key(grid[1], [(name, shade) for name, _, shade in lines])
+    return render(figure, "resources", "CPU, memory and loop lag of generator and server, second by second")
+
+
+def no_data(name: str, sentence: str, width: float = HALF) -> Chart:
+    """Draw a sentence where there is nothing to draw."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, 1.1))
+        axes = figure.subplots()
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, sentence, ha="center", va="center", color=colour("mute"), fontsize=9.5)
+    return render(figure, name, sentence)
+
+
+# --- Parts of charts -----------------------------------------------------------------------------------
+
+
+def _quantiles_per_second(ok: pd.DataFrame) -> pd.DataFrame:
+    """Return nearest-rank quantiles by second, in ns; a second without a success has no row."""
+    ordered = ok[["second", "response"]].sort_values(["second", "response"], kind="stable")
+    second, response = values(ordered, "second"), values(ordered, "response")
+    each, start, count = np.unique(second, return_index=True, return_counts=True)
+    found = {
+        name: response[start + np.maximum(np.ceil(count * q - 1e-9).astype(np.int64), 1) - 1]
+        for name, q, _ in LINES
+    }
+    return pd.DataFrame(found, index=each)
+
+
+def _percentile_lines(axes: Axes, seconds: pd.DataFrame) -> None:
+    if seconds.empty:
+        axes.text(0.5, 0.5, "nothing succeeded", transform=axes.transAxes, ha="center", color=colour("mute"))
+        axes.yaxis.set_major_locator(NullLocator())
+        return
+    index = np.arange(seconds.index.min(), seconds.index.max() + 1)
+    gaps = seconds.reindex(index)
+    ends = []
+    for name, _, shade in LINES:
+        width = 1.8 if name == "p50" else 1.3
+        axes.plot(gaps.index + 0.5, _positive(gaps[name]), color=colour(shade), lw=width, **_marker(seconds))
+        ends.append((name, float(seconds[name].iloc[-1]), shade))
+    _log_time(axes)
+    _labels(axes, float(seconds.index.max()) + 0.5, ends)
+
+
+def _achieved(axes: Axes, frames: Frames, rows: pd.DataFrame) -> None:
+    requests = succeeded(rows)["second"].value_counts().sort_index()
+    arrived = frames.deliveries[frames.deliveries["arrived"] > 0]["second"].value_counts().sort_index()
+    lines = [("requests", requests, "green"), ("deliveries", arrived, "blue")]
+    last = int(max([0, *(int(line.index.max()) for _, line, _ in lines if len(line))]))
+    for _, line, shade in lines:
+        filled = line.reindex(np.arange(0, last + 1), fill_value=0)
+        axes.step(filled.index, filled, where="post", color=colour(shade), lw=1.2)
+    axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+    _named(axes, "per second")
+    _key(axes, [(name, shade) for name, line, shade in lines if len(line)])
+
+
+def _errors(axes: Axes, rows: pd.DataFrame) -> None:
+    bad = rows[rows["outcome"].isin([int(Outcome.FAILED), int(Outcome.TIMEOUT), int(Outcome.BROKEN)])]
+    count = bad["second"].value_counts().sort_index()
+    axes.bar(count.index + 0.5, count, color=colour("red"), width=0.9, lw=0)
+    axes.set_ylim(0, max(1, int(count.max()) if len(count) else 0) * 1.15)
+    axes.yaxis.set_major_locator(MaxNLocator(2, integer=True))
+    _named(axes, "errors" if len(count) else "errors: none")
+
+
+def _phases(grid: Sequence[Axes], frames: Frames, *, label: bool = True) -> None:
+    """Shade the warm-up and every other phase, and name them on top."""
+    left, right = grid[0].get_xlim()
+    spans = list(_spans(frames, right))
+    for number, (name, start, stop) in enumerate(spans):
+        for axes in grid:
+            if name == WARM_UP or number % 2:
+                axes.axvspan(
+                    start, stop, color=colour("shade"), alpha=0.14 if name == WARM_UP else 0.05, lw=0
+                )
+        if label and (stop - start) > (right - left) * 0.06:
+            where = ((start + stop) / 2, 0.985)
+            place = grid[0].get_xaxis_transform()
+            grid[0].text(
+                *where, name, transform=place, ha="center", va="top", fontsize=8, color=colour("mute")
+            )
+    grid[0].set_xlim(0, max(right, 1))
+
+
+def _spans(frames: Frames, right: float) -> Iterator[tuple[str, float, float]]:
+    manifest = frames.manifest
+    first = (
+        (manifest.measured_from_ns - manifest.origin_ns) / stats.SECOND
+        if manifest.measured_from_ns
+        else right
+    )
+    if first > 0:
+        yield WARM_UP, 0.0, min(first, right)
+    for phase in manifest.phases:
+        start = (phase.from_ns - manifest.origin_ns) / stats.SECOND
+        stop = (phase.to_ns - manifest.origin_ns) / stats.SECOND if phase.to_ns else right
+        if stop > first and min(stop, right) > max(start, first):
+            yield phase.name, max(start, first), min(stop, right)
+
+
+def _objective_line(axes: Axes, frames: Frames, *operations: str) -> None:
+    for slo in _objectives(frames, operations):
+        axes.axhline(slo.limit, color=colour("red"), lw=1, ls=(0, (4, 3)))
+        axes.annotate(
+            f"objective {slo.name} {slo.text}",
+            (0.995, slo.limit),
+            xycoords=axes.get_yaxis_transform(),
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha="right",
+            color=colour("red"),
+            fontsize=8,
+        )
+
+
+def _objectives(frames: Frames, operations: Sequence[str]) -> Iterator[Slo]:
+    for name, limit in dict(frames.manifest.scenario.config.get("slo") or {}).items():
+        try:
+            slo = parse_slo(str(name), str(limit))
+        except SloError:
+            continue  # the verdict names it
+        if slo.operation in operations and slo.statistic in QUANTILES:
+            yield slo
+
+
+def _nines(
+    name: str, series: Sequence[tuple[str, NDArray[np.int64], str]], alt: str, width: float = HALF
+) -> Chart:
+    drawn = [each for each in series if len(each[1])]
+    if not drawn:
+        return no_data(name, "Nothing arrived after the warm-up." if name == "fanout" else "No data.", width)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, 3.0))
+        axes = figure.subplots()
+        for _, durations, shade in drawn:
+            x, y = _curve(durations)
+            axes.plot(x, _positive(y), color=colour(shade), marker="o" if len(x) < 3 else "", ms=4)
+        axes.set_xscale("log")
+        nines = [1, 2, 10, 100, 1_000, 10_000, 100_000]
+        top = max(axes.get_xlim()[1], 2.5)
+        axes.set_xlim(1, top)
+        axes.xaxis.set_major_locator(FixedLocator([x for x in nines if x <= top]))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: "min" if x <= 1 else f"p{100 - 100 / x:g}"))
+        _log_time(axes)
+        _key(axes, [(title, shade) for title, _, shade in drawn])
+    return render(figure, name, alt)
+
+
+def _curve(durations: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return 1 / (1 - q) and the quantile there, up to where fewer than ten samples are left above."""
+    ordered = np.sort(durations)
+    n = len(ordered)
+    last = max(1, n - stats.TAIL) if n > stats.TAIL else n - 1
+    ranks = n - np.unique(np.geomspace(max(n - last, 1), n, POINTS).astype(np.int64))
+    ranks = np.clip(np.sort(ranks), 0, n - 1)
+    return n / (n - ranks), ordered[ranks]
+
+
+def _log_time(axes: Axes) -> None:
+    """Put a logarithmic axis of time on y, in ns inside and in µs, ms or s outside."""
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    if high / low < 4:  # so that at least two ticks are in sight
+        middle = (low * high) ** 0.5
+        axes.set_ylim(middle / 2.2, middle * 2.2)
+        low, high = axes.get_ylim()
+    subs = (1.0, 2.0, 5.0) if high / low < 2_000 else (1.0,)
+    axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=20))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda ns, _: _tick(ns)))
+
+
+def _tick(ns: float) -> str:
+    for unit, name in ((1e9, "s"), (1e6, "ms"), (1e3, "µs")):
+        if ns >= unit * 0.999:
+            return f"{ns / unit:g} {name}"
+    return f"{ns:g} ns"
+
+
+def _labels(axes: Axes, x: float, ends: Sequence[tuple[str, float, str]]) -> None:
+    """Write each line's name at its end, pushed apart where lines end close to each other."""
+    low, high = axes.get_ylim()
+    gap = (high / low) ** 0.07
+    at = 0.0
+    for name, y, shade in reversed(ends):
+        at = max(y, at * gap, low)
+        place: dict[str, Any] = {
+            "xytext": (6, 0),
+            "textcoords": "offset points",
+            "va": "center",
+            "annotation_clip": False,
+        }
+        axes.annotate(name, (x, at), color=colour(shade), fontsize=8.5, fontweight="bold", **place)
+
+
+def _key(axes: Axes, entries: Sequence[tuple[str, str]]) -> None:
+    """Name the lines above the plot, each in its colour: nearer to them than a legend."""
+    x = 1.0
+    width = axes.get_window_extent().width * 72 / axes.figure.dpi
+    for name, shade in reversed(entries):
+        place: dict[str, Any] = {"xycoords": "axes fraction", "ha": "right", "va": "bottom"}
+        axes.annotate(name, (x, 1.03), color=colour(shade), fontsize=8.5, fontweight="bold", **place)
+        x -= (len(name) + 2.5) * 5.0 / width
+
+
+def _named(axes: Axes, title: str) -> None:
+    axes.set_title(title, pad=5)
+
+
+def _marker(line: pd.Series[Any] | pd.DataFrame) -> dict[str, Any]:
+    """Show a single point as a point: a line of it would be invisible."""
+    return {"marker": "o", "ms": 4} if len(line) < 2 else {}
+
+
+def _positive(durations: Any) -> Any:
+    """Keep a duration of 0 on a logarithmic axis: at 1 µs, below anything that a socket can do."""
+    return np.maximum(np.asarray(durations, dtype=float), 1e3)

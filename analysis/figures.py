@@ -1,0 +1,334 @@
+"""Every figure of a run that is shown anywhere, as data: what verdict.json holds.
+
+Durations are ns, shares are fractions of 1, rates are per second. A quantile that has too few samples
+is null. What is judged and what the tables show is the time after the warm-up; the fates of messages
+and the totals are over the whole run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from msgspec import Struct
+
+from analysis import stats
+from analysis.frames import Frames, ended, measured_from, of_kind, succeeded, values
+from analysis.stats import Quantile, Share
+from reports.sample import Fate, Kind, Outcome
+from talkamie.contract import ACTIONS, OPERATIONS
+
+QS = (0.5, 0.9, 0.95, 0.99, 0.999)
+GROUPS = {
+    Kind.REQUEST: "https",
+    Kind.SOCKET: "wss",
+    Kind.PING: "ping",
+    Kind.CONNECT: "connect",
+    Kind.STEP: "steps",
+}
+ATTEMPTS = (Kind.REQUEST, Kind.SOCKET, Kind.PING, Kind.CONNECT)
+"""What counts as an attempt. A step is made of these, so it would count them twice."""
+
+FAILURES = (Outcome.FAILED, Outcome.TIMEOUT, Outcome.BROKEN)
+BAD = (Fate.LOST, Fate.DUPLICATE, Fate.MISDELIVERED, Fate.LATE)
+BAD_SHOWN = 20
+
+
+class Times(Struct, frozen=True):
+    """The distribution of a duration: a quantile is null where there are too few samples to show it."""
+
+    n: int
+    p50: Quantile | None = None
+    p90: Quantile | None = None
+    p95: Quantile | None = None
+    p99: Quantile | None = None
+    p999: Quantile | None = None
+    max: int | None = None
+
+
+class OperationFigures(Struct, frozen=True):
+    operation: str
+    group: str
+    attempts: int
+    ok: int
+    failed: int
+    timeout: int
+    broken: int
+    cancelled: int
+    rate: float  # successes per second
+    errors: Share | None
+    response: Times
+    service: Times
+
+
+class DeliveryFigures(Struct, frozen=True):
+    """Fates over the whole run; times after the warm-up. `fanout` is arrived - sent, per recipient."""
+
+    operation: str
+    rows: int
+    due: int  # on time + late + lost: those that somebody was waiting for
+    on_time: int
+    late: int
+    lost: int
+    duplicate: int
+    misdelivered: int
+    reordered: int
+    offline: int
+    unknown: int
+    fanout: Times
+    response: Times  # arrived - intended: with our own lateness in sending
+
+
+class BadDelivery(Struct, frozen=True):
+    key: str
+    operation: str
+    fate: str
+    sender: str
+    recipient: str
+    after: int | None  # ns from the origin to the send, or to the arrival of what nobody sent
+
+
+class Totals(Struct, frozen=True):
+    duration: int
+    measured: int
+    users: int
+    attempts: int
+    requests: int
+    socket_requests: int
+    pings: int
+    connects: int
+    successes: int
+    failures: int
+    cancelled: int
+    request_rate: float  # https and wss successes per second, measured
+    delivery_rate: float
+    deliveries: int  # arrived once, on time or late
+    due: int
+    lost: int
+    late: int
+    duplicate: int
+    misdelivered: int
+    reordered: int
+    offline: int
+    unknown: int
+    errors: Share | None  # measured
+    errors_by_class: dict[str, int]
+
+
+class ResourceFigures(Struct, frozen=True):
+    process: str
+    cpu_mean: float  # of one core
+    cpu_max: float
+    rss_max: int  # of one process
+    fds_max: int
+    samples: int
+
+
+class Resources(Struct, frozen=True):
+    processes: list[ResourceFigures]
+    rss_together_max: int | None
+    generator_cpu: float | None
+    server_cpu: float | None
+    loop_lag: int | None  # in 95 of 100 seconds the worst wake-up was no later
+    read_lag: Times
+
+
+class Coverage(Struct, frozen=True):
+    exercised: list[str]
+    never: list[str]
+    tried: int
+    total: int
+
+
+def times(durations: np.ndarray[Any, np.dtype[np.int64]]) -> Times:
+    """Return the distribution of these durations."""
+    if not len(durations):
+        return Times(0)
+    p50, p90, p95, p99, p999 = stats.quantiles(durations, QS)
+    return Times(len(durations), p50, p90, p95, p99, p999, int(durations.max()))
+
+
+def operations(frames: Frames) -> list[OperationFigures]:
+    """Return one row per operation that was tried after the warm-up, by kind and name."""
+    span = measured(frames)
+    return [_operation(kind, name, rows, span) for kind, name, rows in _by_operation(frames.steady)]
+
+
+def _by_operation(frame: pd.DataFrame) -> Iterator[tuple[Kind, str, pd.DataFrame]]:
+    for kind in GROUPS:
+        groups = of_kind(frame, kind).groupby("operation", observed=True, sort=False)
+        for name, rows in sorted(groups, key=lambda group: str(group[0])):
+            yield kind, str(name), rows
+
+
+def _operation(kind: Kind, name: str, rows: pd.DataFrame, span: int) -> OperationFigures:
+    ended_as = np.bincount(rows["outcome"], minlength=len(Outcome))
+    ok = succeeded(rows)
+    return OperationFigures(
+        operation=name,
+        group=GROUPS[kind],
+        attempts=len(rows),
+        ok=len(ok),
+        failed=int(ended_as[Outcome.FAILED]),
+        timeout=int(ended_as[Outcome.TIMEOUT]),
+        broken=int(ended_as[Outcome.BROKEN]),
+        cancelled=int(ended_as[Outcome.CANCELLED]),
+        rate=stats.per_second(len(ok), span),
+        errors=errors(rows),
+        response=times(values(ok, "response")),
+        service=times(values(ok, "service")),
+    )
+
+
+def errors(rows: pd.DataFrame) -> Share | None:
+    """Return the share of attempts that did not succeed. Those that we gave up ourselves are neither."""
+    failures = int(rows["outcome"].isin([int(outcome) for outcome in FAILURES]).sum())
+    cancelled = int((rows["outcome"] == Outcome.CANCELLED).sum())
+    return stats.share(failures, len(rows) - cancelled)
+
+
+def deliveries(frames: Frames) -> list[DeliveryFigures]:
+    """Return one row per kind of delivery."""
+    timed = frames.fanout
+    found = []
+    for name, rows in frames.deliveries.groupby("operation", observed=True, sort=True):
+        fate = rows["fate"].value_counts()
+        count = {each: int(fate.get(each.value, 0)) for each in Fate}
+        arrived = timed[timed["operation"] == name]
+        found.append(
+            DeliveryFigures(
+                operation=str(name),
+                rows=len(rows),
+                due=count[Fate.ON_TIME] + count[Fate.LATE] + count[Fate.LOST],
+                on_time=count[Fate.ON_TIME],
+                late=count[Fate.LATE],
+                lost=count[Fate.LOST],
+                duplicate=count[Fate.DUPLICATE],
+                misdelivered=count[Fate.MISDELIVERED],
+                reordered=int(rows["reordered"].sum()),
+                offline=count[Fate.OFFLINE],
+                unknown=count[Fate.UNKNOWN],
+                fanout=times(values(arrived, "service")),
+                response=times(values(arrived, "response")),
+            )
+        )
+    return sorted(found, key=lambda each: (-each.rows, each.operation))
+
+
+def bad_deliveries(frames: Frames) -> list[BadDelivery]:
+    """Return the first of those that went wrong, the worst fates first, so that they can be looked up."""
+    frame = frames.deliveries
+    worst = {fate.value: number for number, fate in enumerate(BAD)}
+    bad = frame[frame["fate"].isin(worst) | frame["reordered"]]
+    begun = bad["sent"].where(bad["sent"] > 0, bad["arrived"])
+    bad = bad.assign(severity=bad["fate"].astype(object).map(worst).fillna(len(worst)), begun=begun)
+    rows = bad.sort_values(["severity", "begun", "key"], kind="stable").head(BAD_SHOWN).to_dict("records")
+    return [
+        BadDelivery(
+            key=str(row["key"]),
+            operation=str(row["operation"]),
+            fate=str(row["fate"]) if row["fate"] in worst else "out of order",
+            sender=str(row["sender"]),
+            recipient=str(row["recipient"]),
+            after=int(row["begun"]) - frames.manifest.origin_ns if row["begun"] else None,
+        )
+        for row in rows
+    ]
+
+
+def totals(frames: Frames, ledger: list[DeliveryFigures]) -> Totals:
+    """Return what the whole run amounted to."""
+    everything = of_kind(frames.samples, *ATTEMPTS)
+    steady = of_kind(frames.steady, *ATTEMPTS)
+    kinds = np.bincount(everything["kind"], minlength=len(Kind))
+    ok = len(succeeded(everything))
+    cancelled = int((everything["outcome"] == Outcome.CANCELLED).sum())
+    failed = everything[everything["outcome"].isin([int(outcome) for outcome in FAILURES])]
+    by_class = failed["error"].astype(object).value_counts().sort_index()
+    return Totals(
+        duration=max(0, _end(frames) - frames.manifest.origin_ns),
+        measured=measured(frames),
+        users=frames.manifest.users,
+        attempts=len(everything),
+        requests=int(kinds[Kind.REQUEST]),
+        socket_requests=int(kinds[Kind.SOCKET]),
+        pings=int(kinds[Kind.PING]),
+        connects=int(kinds[Kind.CONNECT]),
+        successes=ok,
+        failures=len(failed),
+        cancelled=cancelled,
+        request_rate=stats.per_second(
+            len(succeeded(of_kind(steady, Kind.REQUEST, Kind.SOCKET))), measured(frames)
+        ),
+        delivery_rate=stats.per_second(len(frames.fanout), measured(frames)),
+        deliveries=sum(row.on_time + row.late for row in ledger),
+        due=sum(row.due for row in ledger),
+        **{name: sum(getattr(row, name) for row in ledger) for name in _FATES},
+        errors=errors(steady),
+        errors_by_class={
+            str(name) or "unnamed": int(count) for name, count in sorted(by_class.items()) if count
+        },
+    )
+
+
+_FATES = ("lost", "late", "duplicate", "misdelivered", "reordered", "offline", "unknown")
+
+
+def resources(frames: Frames) -> Resources:
+    """Return what the generator and, where it ran here, the server used after the warm-up."""
+    frame = frames.resources
+    frame = frame[frame["at"] >= measured_from(frames.manifest)]
+    processes = [
+        ResourceFigures(
+            process=str(name),
+            cpu_mean=float(rows["cpu"].mean()),
+            cpu_max=float(rows["cpu"].max()),
+            rss_max=int(rows["rss"].max()),
+            fds_max=int(rows["fds"].max()),
+            samples=len(rows),
+        )
+        for name, rows in frame.groupby("process", observed=True, sort=True)
+    ]
+    together = frame.groupby("second")[["rss"]].sum()
+    cpu = {each.process: each.cpu_mean for each in processes}
+    lag = values(frame[frame["process"] == "generator"], "loop_lag")
+    return Resources(
+        processes=processes,
+        rss_together_max=int(values(together, "rss").max()) if len(frame) else None,
+        generator_cpu=cpu.get("generator"),
+        server_cpu=cpu.get("server"),
+        loop_lag=stats.quantile(lag, 0.95) if len(lag) else None,
+        read_lag=times(_read_lags(frames)),
+    )
+
+
+def _read_lags(frames: Frames) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """How long what had arrived waited for us: answers and pushed frames alike."""
+    answers = succeeded(of_kind(frames.steady, *ATTEMPTS))
+    return np.concatenate([values(answers, "read_lag"), values(frames.fanout, "read_lag")])
+
+
+def coverage(frames: Frames) -> Coverage:
+    """Return which of the contract's operations the run tried at all, warm-up included."""
+    contract = [*OPERATIONS, *contract_actions()]
+    tried = set(frames.samples["operation"].unique())
+    exercised = [name for name in contract if name in tried]
+    return Coverage(
+        exercised, [name for name in contract if name not in tried], len(exercised), len(contract)
+    )
+
+
+def contract_actions() -> list[str]:
+    """Return the names of all wss actions that a client can ask for."""
+    return [f"wss.{name}" for name, action in ACTIONS.items() if action.request is not None]
+
+
+def measured(frames: Frames) -> int:
+    """Return how long was measured, in ns."""
+    return max(0, _end(frames) - measured_from(frames.manifest))
+
+
+def _end(frames: Frames) -> int:
+    return ended(frames.manifest, frames.samples, frames.deliveries, frames.resources)

@@ -1,0 +1,60 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: py:percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+# %% tags=["parameters"]
+RUN = "reports/example"
+AGAINST = ""
+# %%
+from analysis import charts, page
+
+report = page.open_report(RUN, AGAINST)
+frames = report.frames
+# %%
+report.section("verdict")
+# %% [markdown]
+# ## Objectives
+# %%
+report.section("objectives")
+# %% [markdown]
+# ## Second by second
+# %%
+charts.timeline(frames)
+# %%
+report.section("against")
+# %% [markdown]
+# ## Percentiles
+# %%
+page.beside(report.titled("requests, deliveries and pings", charts.spectrum(frames)),
+            report.titled("fan-out latency, per recipient", charts.fanout(frames)))
+# %% [markdown]
+# ## Deliveries
+# %%
+report.section("deliveries")
+# %% [markdown]
+# ## Operations
+# %%
+report.section("operations")
+# %%
+charts.ping(frames)
+# %% [markdown]
+# ## Can the instrument be trusted?
+# %%
+report.section("validity")
+# %%
+charts.resources(frames)
+# %%
+report.section("resources")
+# %% [markdown]
+# ## Coverage of the API
+# %%
+report.section("coverage")
+# %% [markdown]
+# ## How it was measured
+# %%
+report.section("facts")

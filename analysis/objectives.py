@@ -1,0 +1,186 @@
+"""Judges the objectives of a scenario with their uncertainty: met, missed, or not shown.
+
+Met when the whole interval of the figure is within the limit, missed when none of it is, and otherwise
+not shown: the run was too short to tell. Counts are known exactly. Without data nothing is ever met.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from enum import StrEnum
+from math import ceil
+
+import numpy as np
+import pandas as pd
+from msgspec import Struct
+
+from analysis import figures, stats
+from analysis.figures import ATTEMPTS, GROUPS, Totals, contract_actions
+from analysis.formats import fmt_count, fmt_ms, fmt_share
+from analysis.frames import Frames, of_kind, succeeded, values
+from scenarios.slo import COUNTS, QUANTILES, TOTALS, Slo, SloError, parse_slo
+from talkamie.contract import OPERATIONS
+
+DELIVERED = ("chat.delivered", "alert.delivered", "receipt.delivered")
+
+
+class State(StrEnum):
+    MET = "met"
+    MISSED = "missed"
+    NOT_SHOWN = "not shown"
+    UNKNOWN = "unknown metric"
+
+
+class Objective(Struct, frozen=True):
+    """One SLO with its figure, in ns, a fraction or a number as `unit` says (ms, share, count)."""
+
+    slo: str
+    limit: str
+    state: State
+    unit: str
+    figure: float | None
+    low: float | None
+    high: float | None
+    n: int
+    more: int | None  # how many more samples would decide it
+    reason: str  # why it is not shown, or what is wrong with it
+
+    @property
+    def sentence(self) -> str:
+        """What was found, with its limit."""
+        if self.state is State.UNKNOWN:
+            return f"{self.slo}: {self.reason}"
+        write = {"ms": fmt_ms, "share": fmt_share, "count": fmt_count}[self.unit]
+        exact = self.low is None or self.low == self.high
+        interval = "" if exact else f" (95 % interval {write(self.low)} to {write(self.high)})"
+        found = f"{self.slo} is {write(self.figure)}{interval}" if self.figure is not None else self.slo
+        reason = f", {self.reason}" if self.reason else ""
+        return f"{found}; the objective is {self.limit}: {self.state.value}{reason}"
+
+
+def judge(frames: Frames, totals: Totals) -> list[Objective]:
+    """Return one result per line of the scenario's `[slo]` table."""
+    table = dict(frames.manifest.scenario.config.get("slo") or {})
+    known = known_metrics(frames)
+    return [_judge_line(str(key), str(limit), frames, totals, known) for key, limit in table.items()]
+
+
+def known_metrics(frames: Frames) -> list[str]:
+    """Return every name that an objective of this run may have: the contract's, and what was recorded."""
+    recorded = {
+        str(name) for frame in (frames.samples, frames.deliveries) for name in frame["operation"].unique()
+    }
+    return sorted({*OPERATIONS, *contract_actions(), "wss.connect", *GROUPS.values(), *DELIVERED, *recorded})
+
+
+def _judge_line(key: str, limit: str, frames: Frames, totals: Totals, known: Iterable[str]) -> Objective:
+    try:
+        slo = parse_slo(key, limit)
+        if slo.statistic != "count" and slo.operation and slo.operation not in known:
+            near = get_close_matches(slo.operation, list(known), n=1, cutoff=0.3)
+            hint = f"; the nearest known one is {near[0]!r}" if near else ""
+            raise SloError(f"no metric is named {slo.operation!r}{hint}")
+    except SloError as error:
+        return Objective(key, limit, State.UNKNOWN, "count", None, None, None, 0, None, str(error))
+    if slo.statistic == "count":
+        return _judge_count(slo, frames, totals)
+    if slo.statistic == "errors":
+        return _judge_errors(slo, frames)
+    return _judge_quantile(slo, frames)
+
+
+def _judge_quantile(slo: Slo, frames: Frames) -> Objective:
+    durations = _durations(frames, slo.operation)
+    q, n = QUANTILES[slo.statistic], len(durations)
+    if not stats.shown(n, q):
+        least = ceil(stats.TAIL / (1 - q) - 1e-9)
+        reason = (
+            f"{fmt_count(n)} samples of the {fmt_count(least)} that it needs" if n else "there is no data"
+        )
+        return _objective(slo, "ms", State.NOT_SHOWN, n=n, more=least - n, reason=reason)
+    found = stats.quantiles(durations, [q])[0]
+    assert found is not None
+    state = _state(slo, found.low, found.high)
+    more, reason = None, ""
+    if state is State.NOT_SHOWN:
+        over = float(np.mean(durations >= slo.limit))
+        more, reason = _undecided(n, over, 1 - q)
+    return _objective(slo, "ms", state, found.value, found.low, found.high, n=n, more=more, reason=reason)
+
+
+def _durations(frames: Frames, operation: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Return what is timed under a name: the fan-out latency of deliveries, the response time of all else."""
+    if operation in DELIVERED or operation in frames.deliveries["operation"].cat.categories:
+        fanout = frames.fanout
+        return values(fanout[fanout["operation"] == operation], "service")
+    return values(succeeded(_rows(frames, operation)), "response")
+
+
+def _rows(frames: Frames, operation: str) -> pd.DataFrame:
+    steady = frames.steady
+    for kind, group in GROUPS.items():
+        if operation == group:
+            return of_kind(steady, kind)
+    return steady[steady["operation"] == operation]
+
+
+def _judge_errors(slo: Slo, frames: Frames) -> Objective:
+    rows = _rows(frames, slo.operation) if slo.operation else of_kind(frames.steady, *ATTEMPTS)
+    found = figures.errors(rows)
+    if found is None:
+        return _objective(slo, "share", State.NOT_SHOWN, reason="there is no data")
+    exact = slo.relation == "="
+    state = _state(slo, *(2 * [found.value] if exact else [found.low, found.high]))
+    more, reason = None, ""
+    if state is State.NOT_SHOWN:
+        more, reason = _undecided(found.n, found.value, slo.limit)
+    return _objective(
+        slo, "share", state, found.value, found.low, found.high, n=found.n, more=more, reason=reason
+    )
+
+
+def _judge_count(slo: Slo, frames: Frames, totals: Totals) -> Objective:
+    partial = frames.manifest.status != "complete"
+    volume = slo.operation in TOTALS
+    n = totals.due if slo.operation in (*COUNTS, "deliveries") else totals.attempts
+    figure = totals.deliveries if slo.operation == "deliveries" else totals.requests + totals.socket_requests
+    if not volume:
+        figure = int(getattr(totals, slo.operation))
+    holds = slo.holds(figure)
+    if volume and not holds and (partial or totals.attempts == 0):
+        reason = "the run was interrupted" if partial else "there is no data"
+        return _objective(
+            slo, "count", State.NOT_SHOWN, figure, n=n, more=ceil(slo.limit) - figure, reason=reason
+        )
+    if not volume and n == 0 and holds:
+        return _objective(slo, "count", State.NOT_SHOWN, n=0, reason="nothing was due to be delivered")
+    return _objective(slo, "count", State.MET if holds else State.MISSED, figure, figure, figure, n=n)
+
+
+def _state(slo: Slo, low: float, high: float) -> State:
+    if slo.holds(low) and slo.holds(high):
+        return State.MET
+    return State.NOT_SHOWN if slo.holds(low) or slo.holds(high) else State.MISSED
+
+
+def _undecided(n: int, observed: float, limit: float) -> tuple[int | None, str]:
+    more = stats.samples_to_decide(n, observed, limit)
+    if more is None:
+        return None, "the figure is at the limit itself, more samples would hardly tell"
+    return more, f"about {fmt_count(more)} more samples would decide it"
+
+
+def _objective(
+    slo: Slo,
+    unit: str,
+    state: State,
+    figure: float | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    *,
+    n: int = 0,
+    more: int | None = None,
+    reason: str = "",
+) -> Objective:
+    return Objective(slo.name, slo.text, state, unit, figure, low, high, n, more, reason)

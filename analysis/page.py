@@ -1,0 +1,283 @@
+"""Builds report.html and report.ipynb of a run: one notebook, executed, and drawn by our own template.
+
+The page is one file that refers to nothing outside itself. A number gets onto it in one way only, by its
+path in verdict.json (`figure`), so the two can't differ. Everything that the target or the manifest said is
+escaped by the templates. Two builds of one run give the same bytes: no dates, no random ids.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import msgspec
+from markupsafe import Markup, escape
+
+from analysis import notebook
+from analysis import verdict as judging
+from analysis.figures import GROUPS
+from analysis.files import write_private
+from analysis.formats import FORMATS, NONE, fmt_bytes, fmt_ms, fmt_text
+from analysis.frames import Frames
+from analysis.verdict import Verdict, Word
+from reports.artefact import Run
+from reports.manifest import Manifest
+
+HERE = Path(__file__).parent
+NOTEBOOK = HERE / "notebooks" / "one_run.py"
+TEMPLATES = HERE / "templates"
+HTML, IPYNB = "report.html", "report.ipynb"
+RUN_VARIABLE = "TALKLOAD_RUN"
+
+WORDS = {
+    Word.PASS: "Pass",
+    Word.FAILED: "Failed",
+    Word.USAGE: "Not judged",
+    Word.INCONCLUSIVE: "Inconclusive",
+    Word.INVALID: "Invalid",
+    Word.UNUSABLE: "Target unusable",
+}
+GLYPHS: dict[str, str] = {
+    **dict(zip(Word, ("✓", "✕", "?", "≈", "!", "⌀"), strict=True)),
+    "good": "✓",
+    "bad": "✕",
+    "warn": "!",
+    "odd": "?",
+}
+STATES = {"met": "good", "missed": "bad", "not shown": "warn", "unknown metric": "odd"}
+TITLES = {
+    "https": "https operations",
+    "wss": "wss requests, from a frame to its answer",
+    "ping": "pings",
+    "connect": "connects: TCP, TLS and the websocket's handshake",
+    "steps": "steps of journeys",
+}
+STAMPS = {
+    "wire": "the kernel had it (a receive stamp on every read)",
+    "epoll": "the event loop was told of it; our own lateness is part of it",
+    "callback": "our code was called with it; our own lateness is part of it",
+}
+
+
+class Html(str):
+    """A piece of the page that a notebook shows as it is."""
+
+    def _repr_html_(self) -> str:
+        return str(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the notebook works with: the verdict, whose figures it shows, and the frames that it draws."""
+
+    manifest: Manifest
+    verdict: Verdict
+    frames: Frames
+    against: Verdict | None = None
+    against_manifest: Manifest | None = None
+
+    def section(self, name: str) -> Html:
+        """Return one part of the page, filled in from the verdict and the manifest."""
+        tree = msgspec.to_builtins(self.verdict)
+        template = _environment().get_template(f"{name}.html.j2")
+        return Html(
+            template.render(
+                v=tree,
+                figure=lambda path, form, **interval: figure(tree, path, form, **interval),
+                chat=_position(self.verdict.deliveries, "deliveries", "operation", "chat.delivered"),
+                ping=_position(self.verdict.operations, "operations", "group", "ping"),
+                broken=sum(not rule.holds for rule in self.verdict.validity),
+                groups=[(group, TITLES[group]) for group in GROUPS.values()],
+                words={word.value: text for word, text in WORDS.items()},
+                glyphs={str(name): glyph for name, glyph in GLYPHS.items()},
+                states=STATES,
+                stamps=STAMPS.get(self.manifest.clock.stamps, "nobody knows how this was stamped"),
+                deadline=fmt_ms(self.manifest.deadline_ns),
+                facts=facts(self.manifest),
+                against=self.against,
+                changes=_changes(self.verdict, self.against) if self.against else [],
+                unlike=_unlike(self.manifest, self.against_manifest),
+            )
+        )
+
+    def titled(self, title: str, chart: Any) -> Html:
+        """Return a chart below its title."""
+        return Html(f"<h3>{escape(title)}</h3>{chart._repr_html_()}")
+
+
+def open_report(run: str | Path, against: str | Path = "") -> Report:
+    """Return the report of a run; in a script, its first argument or TALKLOAD_RUN is taken instead.
+
+    The verdict is the one on disk, if this version of the suite wrote it, else it is judged now.
+    """
+    opened = Run.open(_chosen(run), recover=True)
+    frames = Frames(opened)
+    other = Run.open(against, recover=True) if str(against) else None
+    return Report(
+        manifest=opened.manifest,
+        verdict=_verdict_of(opened, frames),
+        frames=frames,
+        against=judging.judge(other) if other else None,
+        against_manifest=other.manifest if other else None,
+    )
+
+
+def build(run_path: str | Path, against: str | Path | None = None) -> Path:
+    """Judge a run and put verdict.json, report.ipynb and report.html beside it; return the page's path.
+
+    The files are replaced in one step each and only their owner can read them. Raises ArtefactError for a run
+    that can't be read and NotebookError for one that fails.
+    """
+    run = Run.open(run_path, recover=True)
+    judging.write(run, judging.judge(run))
+    folder = Path(run.path)
+    other = os.path.relpath(Run.open(against, recover=True).path, folder) if against else ""
+    done = notebook.execute(NOTEBOOK, {"RUN": ".", "AGAINST": other}, folder)
+    title = f"{run.manifest.scenario.name}: {run.manifest.id}"
+    write_private(folder / IPYNB, notebook.plain(done))
+    return write_private(folder / HTML, notebook.to_html(done, TEMPLATES, title))
+
+
+def beside(*pieces: str) -> Html:
+    """Return pieces next to each other; below each other on a phone."""
+    return Html('<div class="two">' + "".join(f"<div>{piece}</div>" for piece in pieces) + "</div>")
+
+
+def figure(tree: Any, path: str | Iterable[str], form: str, *, low: str = "", high: str = "") -> Markup:
+    """Return a figure of the verdict, found by its path, written and marked with that path."""
+    steps = path.split(".") if isinstance(path, str) else list(path)
+    value = _find(tree, steps)
+    if value is None:
+        return Markup('<span class="note">{}</span>').format(NONE)
+    ends = [_find(tree, end.split(".")) for end in (low, high) if end]
+    title = Markup("")
+    if len(ends) == 2 and None not in ends:
+        between = " to ".join(FORMATS[form](end) for end in ends)
+        title = Markup(' title="95 % interval {}"').format(between)
+    return Markup('<data value="{}" data-of="{}"{}>{}</data>').format(
+        value, "/".join(steps), title, FORMATS[form](value)
+    )
+
+
+def facts(manifest: Manifest) -> list[tuple[str, str]]:
+    """Return what a reader must know to repeat the run."""
+    target, machine = manifest.target, manifest.machine
+    faults = "told to misbehave" if target.faults else ""
+    return [
+        ("Started", manifest.started),
+        ("Scenario", f"{manifest.scenario.name} ({manifest.scenario.file}, hash {manifest.scenario.hash})"),
+        ("Seed", str(manifest.seed)),
+        ("Target", _joined(target.https, target.wss, "on this host" if target.local else "")),
+        ("Target's version", _joined(target.version, target.stage, target.password_cost, faults)),
+        ("Suite", _joined(manifest.suite.version, manifest.suite.git)),
+        ("Machine", _joined(machine.host, machine.cpu, f"{machine.cores} cores", fmt_bytes(machine.memory))),
+        ("System", _joined(f"Linux {machine.kernel}" if machine.kernel else "", f"Python {machine.python}")),
+        ("Workers", _joined(*(worker.name for worker in manifest.workers))),
+        ("Libraries", _joined(*(f"{name} {version}" for name, version in sorted(manifest.versions.items())))),
+    ]
+
+
+def _joined(*parts: str) -> str:
+    return fmt_text(", ".join(part for part in parts if part))
+
+
+def _chosen(run: str | Path) -> str | Path:
+    """Return the run that was asked for: a kernel is told by its parameter, a script by its words."""
+    if "ipykernel" in sys.modules:
+        return run
+    argument = sys.argv[1] if len(sys.argv) > 1 and Path(sys.argv[1], "manifest.json").is_file() else ""
+    return argument or os.environ.get(RUN_VARIABLE) or run
+
+
+def _verdict_of(run: Run, frames: Frames) -> Verdict:
+    try:
+        found = judging.read(Path(run.path))
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return judging.judge_frames(frames)
+    return (
+        found
+        if found.schema == judging.SCHEMA and found.run == run.manifest.id
+        else judging.judge_frames(frames)
+    )
+
+
+def _find(tree: Any, steps: Iterable[str]) -> Any:
+    """Return what stands at a path; None where the path ends early, because a figure was not shown."""
+    for step in steps:
+        if tree is None:
+            return None
+        if isinstance(tree, list):
+            tree = tree[int(step)] if step.isdecimal() and int(step) < len(tree) else None
+        else:
+            tree = tree[step] if step else None
+    return tree
+
+
+def _position(rows: Iterable[Any], field: str, key: str, wanted: str) -> str:
+    """Return the path of the first row with this key; one that leads nowhere if there is none."""
+    for number, row in enumerate(rows):
+        if getattr(row, key) == wanted:
+            return f"{field}.{number}"
+    return f"{field}.none"
+
+
+def _changes(here: Verdict, there: Verdict) -> list[dict[str, Any]]:
+    """Return p50 and p99 of both runs, and how they differ, of every metric that both have."""
+    rows = []
+    for name, a, b in [
+        *(
+            (row.operation, row.fanout, old.fanout)
+            for row in here.deliveries
+            for old in there.deliveries
+            if row.operation == old.operation
+        ),
+        *(
+            (row.operation, row.response, old.response)
+            for row in here.operations
+            for old in there.operations
+            if (row.operation, row.group) == (old.operation, old.group)
+        ),
+    ]:
+        pairs = {q: (getattr(b, q), getattr(a, q)) for q in ("p50", "p99")}
+        rows.append({"name": name, **{q: _change(*pair) for q, pair in pairs.items()}})
+    return rows
+
+
+def _change(there: Any, here: Any) -> tuple[str, str, str]:
+    if there is None or here is None or not there.value:
+        return (fmt_ms(there and there.value), fmt_ms(here and here.value), NONE)
+    return (
+        fmt_ms(there.value),
+        fmt_ms(here.value),
+        f"{here.value / there.value - 1:+.1%}".replace("%", " %"),
+    )
+
+
+def _unlike(here: Manifest, there: Manifest | None) -> list[str]:
+    if there is None:
+        return []
+    pairs = {
+        "scenario": (here.scenario.hash, there.scenario.hash),
+        "machine": (here.machine, there.machine),
+        "seed": (here.seed, there.seed),
+        "version of the suite": (here.suite.version, there.suite.version),
+        "how arrivals were stamped": (here.clock.stamps, there.clock.stamps),
+    }
+    return [name for name, (a, b) in pairs.items() if a != b]
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES / "sections"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

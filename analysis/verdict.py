@@ -1,0 +1,202 @@
+"""What a run says: one word, why, and every figure behind it. The only place where they are computed.
+
+    pass          0   every objective is met
+    failed        1   an objective is missed, or nothing succeeded
+    usage         2   an objective names a metric that does not exist
+    inconclusive  3   not enough evidence; it says how much more is needed
+    invalid       4   the instrument can't be trusted; outranks failed, whose figures would be ours
+    unusable      5   the target could not be reached at all
+
+No data is never a pass, and neither is a run that was interrupted.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, assert_never
+
+import msgspec
+from msgspec import Struct
+
+from analysis import figures, objectives, validity
+from analysis.figures import (
+    BadDelivery,
+    Coverage,
+    DeliveryFigures,
+    OperationFigures,
+    Resources,
+    Totals,
+)
+from analysis.formats import fmt_count, fmt_span
+from analysis.frames import Frames
+from analysis.objectives import Objective, State
+from analysis.validity import Rule
+from reports.manifest import write_json
+
+if TYPE_CHECKING:
+    from reports.artefact import Run
+
+SCHEMA = 1
+FILE = "verdict.json"
+
+
+class Word(StrEnum):
+    PASS = "pass"  # noqa: S105
+    FAILED = "failed"
+    USAGE = "usage"
+    INCONCLUSIVE = "inconclusive"
+    INVALID = "invalid"
+    UNUSABLE = "unusable"
+
+    @property
+    def exit_code(self) -> int:
+        return list(Word).index(self)
+
+
+class Verdict(Struct, frozen=True):
+    """verdict.json. Durations in ns, shares of 1, rates per second; null where there is nothing to show."""
+
+    schema: int
+    run: str
+    scenario: str
+    verdict: Word
+    exit_code: int
+    partial: bool
+    reason: str  # why it is partial
+    sentences: list[str]
+    warnings: list[str]
+    validity: list[Rule]
+    objectives: list[Objective]
+    totals: Totals
+    operations: list[OperationFigures]
+    deliveries: list[DeliveryFigures]
+    bad_deliveries: list[BadDelivery]
+    resources: Resources
+    coverage: Coverage
+
+
+def judge(run: Run) -> Verdict:
+    """Return the verdict on a run. Reads it, writes nothing."""
+    return judge_frames(Frames(run))
+
+
+def judge_frames(frames: Frames) -> Verdict:
+    """Return the verdict on frames that were read already."""
+    manifest = frames.manifest
+    operations = figures.operations(frames)
+    ledger = figures.deliveries(frames)
+    resources = figures.resources(frames)
+    totals = figures.totals(frames, ledger)
+    rules = validity.rules(manifest, resources, operations, ledger)
+    found = objectives.judge(frames, totals)
+    partial = manifest.status != "complete"
+    word = decide(totals, rules, found, unreachable=_unreachable(operations, totals), partial=partial)
+    return Verdict(
+        schema=SCHEMA,
+        run=manifest.id,
+        scenario=manifest.scenario.name,
+        verdict=word,
+        exit_code=word.exit_code,
+        partial=partial,
+        reason=manifest.reason or "",
+        sentences=sentences(word, totals, rules, found, partial=partial, reason=manifest.reason or ""),
+        warnings=[rule.sentence for rule in rules if rule.warning],
+        validity=rules,
+        objectives=found,
+        totals=totals,
+        operations=operations,
+        deliveries=ledger,
+        bad_deliveries=figures.bad_deliveries(frames),
+        resources=resources,
+        coverage=figures.coverage(frames),
+    )
+
+
+def decide(
+    totals: Totals, rules: list[Rule], found: list[Objective], *, unreachable: bool, partial: bool
+) -> Word:
+    """Return the one word. The order of the questions is the order of their rank."""
+    states = {objective.state for objective in found}
+    if State.UNKNOWN in states:
+        return Word.USAGE
+    if unreachable:
+        return Word.UNUSABLE
+    if not all(rule.holds for rule in rules):
+        return Word.INVALID
+    if State.MISSED in states or (totals.failures and not totals.successes):
+        return Word.FAILED
+    if partial or not totals.successes or State.NOT_SHOWN in states:
+        return Word.INCONCLUSIVE
+    return Word.PASS
+
+
+def sentences(
+    word: Word, totals: Totals, rules: list[Rule], found: list[Objective], *, partial: bool, reason: str
+) -> list[str]:
+    """Return what happened, with its figure and what to do, the most important first."""
+    by_state = {state: [each.sentence + "." for each in found if each.state is state] for state in State}
+    said: list[str] = []
+    match word:
+        case Word.USAGE:
+            said = by_state[State.UNKNOWN]
+        case Word.UNUSABLE:
+            said = [
+                f"The target could not be reached: all {fmt_count(totals.failures)} attempts broke"
+                f" ({_classes(totals)}). Check its address, its certificate and that it runs."
+            ]
+        case Word.INVALID:
+            said = [rule.sentence for rule in rules if not rule.holds]
+            said += ["Its figures are shown, but nothing can be concluded from them."]
+        case Word.FAILED:
+            said = by_state[State.MISSED]
+            if not totals.successes:
+                said = [
+                    f"Not one of {fmt_count(totals.failures)} attempts succeeded ({_classes(totals)}).",
+                    *said,
+                ]
+        case Word.INCONCLUSIVE:
+            said = by_state[State.NOT_SHOWN]
+            if not totals.attempts:
+                said = [
+                    "Nothing was attempted, so nothing is known. Run it longer, or with more users.",
+                    *said,
+                ]
+        case Word.PASS:
+            said = [_passed(found, totals)]
+        case _:
+            assert_never(word)
+    if partial:
+        said = [f"Interrupted after {fmt_span(totals.duration)}{f': {reason}' if reason else ''}.", *said]
+    return said
+
+
+def write(run: Run, verdict: Verdict) -> Path:
+    """Write verdict.json beside the run; the same verdict gives the same bytes."""
+    write_json(Path(run.path), FILE, verdict)
+    return Path(run.path) / FILE
+
+
+def read(folder: Path) -> Verdict:
+    """Return the verdict that `write` left in a run's folder."""
+    return msgspec.json.decode((folder / FILE).read_bytes(), type=Verdict)
+
+
+def _passed(found: list[Objective], totals: Totals) -> str:
+    did = (
+        f"{fmt_count(totals.requests + totals.socket_requests)} requests and {fmt_count(totals.deliveries)}"
+        f" deliveries in {fmt_span(totals.duration)}"
+    )
+    if not found:
+        return f"The instrument held, {did}. The scenario states no objective, so none was judged."
+    return f"{'The' if len(found) == 1 else f'All {len(found)}'} objectives met: {did}."
+
+
+def _classes(totals: Totals) -> str:
+    worst = sorted(totals.errors_by_class.items(), key=lambda each: -each[1])[:3]
+    return ", ".join(f"{fmt_count(count)} {name}" for name, count in worst)
+
+
+def _unreachable(operations: list[OperationFigures], totals: Totals) -> bool:
+    broken = sum(row.broken for row in operations if row.group != "steps")
+    return totals.successes == 0 and totals.failures > 0 and broken == totals.failures
