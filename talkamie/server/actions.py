@@ -48,11 +48,11 @@ class SocketEndpoint:
                 if text is None:
                     connection.close_with(UNSUPPORTED_DATA, "text frames only")
                     break
-                await self._take(socket, text, connection.received)
+                await self.take(socket, text, connection.received)
         finally:
             hub.close(socket)
 
-    async def _take(self, socket: Socket, text: str, received: int) -> None:
+    async def take(self, socket: Socket, text: str, received: int) -> None:
         """Answer one frame, and do afterwards what waits for the answer."""
         started = clock.monotonic()
         call = Call(
