@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -32,6 +33,7 @@ from reports.manifest import (
     Machine,
     Manifest,
     Phase,
+    RunId,
     ScenarioInfo,
     Suite,
     Target,
@@ -89,13 +91,20 @@ def create(root: Path, manifest: Manifest, *, force: bool = False, min_free: int
     force: an older run of the same id is removed first, if nobody is writing it. min_free: bytes that must be
     free. Raises ArtefactError when the folder exists, or can't be made, or the disk is too full.
     """
-    folder = Path(root).absolute() / manifest.id
+    root = Path(root).absolute()
     try:
-        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        free = shutil.disk_usage(folder.parent).free
+        folder = root / msgspec.convert(manifest.id, RunId)
+    except msgspec.ValidationError as error:
+        raise ArtefactError(f"{root}: {manifest.id!r} can't be a run's name: {error}") from None
+    try:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArtefactError(f"{root}: can't be made: {error.strerror or error}") from error
+    try:
+        free = shutil.disk_usage(root).free
         if free < min_free:
             raise ArtefactError(
-                f"{folder.parent}: {free / 1e6:.0f} MB free, a run needs {min_free / 1e6:.0f} MB: "
+                f"{root}: {free / 1e6:.0f} MB free, a run needs {min_free / 1e6:.0f} MB: "
                 "remove old runs, or write to another place"
             )
         if folder.exists() and force:
@@ -200,8 +209,12 @@ def seal(
                 manifest = _sealed(folder, manifest, ended_ns, status, reason)
             # Only now, because a crash before this line must find everything to begin again with.
             shutil.rmtree(folder / "parts", ignore_errors=True)
-        except OSError as error:
-            raise ArtefactError(f"{folder}: could not be sealed: {error.strerror or error}") from error
+            for spare in folder.rglob(".*.tmp"):
+                spare.unlink()  # what a sealing that was broken off left
+        except (OSError, MemoryError, pa.ArrowException) as error:
+            raise ArtefactError(
+                f"{folder}: could not be sealed: {getattr(error, 'strerror', '') or error}"
+            ) from error
         finally:
             if not held:
                 release(folder)
@@ -328,7 +341,7 @@ class Run:
 
     def _check(self) -> None:
         """Raise ArtefactError unless the files of the manifest are there, with their rows, and no others."""
-        if self.manifest.status != "running" and find_parts(self.path):
+        if find_parts(self.path):
             raise ArtefactError(
                 f"{self.path / 'parts'}: parts in a run that is {self.manifest.status}: seal it again"
             )

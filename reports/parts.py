@@ -12,7 +12,6 @@ Rules, so that neither a SIGKILL nor a full disk takes what was already there:
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import re
@@ -166,9 +165,9 @@ class PartWriter:
                 fcntl.flock(stream.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             while stream.pending:
                 message, rows = stream.pending[0]
-                written = os.pwrite(stream.fd, message, stream.good)
-                if written < len(message):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                written = 0
+                while written < len(message):  # a short write: only the next one tells why
+                    written += os.pwrite(stream.fd, message[written:], stream.good + written)
                 stream.good += written
                 stream.pending.popleft()
                 self._waiting -= len(message)
@@ -265,6 +264,8 @@ class PartReader:
                     try:
                         batch = stream.read_next_batch()
                         batch.validate(full=True)
+                        if any(column.null_count for column in batch.columns):
+                            return  # we write no nulls: this one is damaged
                     except StopIteration:
                         # A stream that is cut between two batches ends the same way: only the mark tells.
                         source.seek(max(0, size - len(END)))
@@ -283,7 +284,8 @@ class PartReader:
             whose = f"{meta.get('table')!r} of {meta.get('worker')!r}"
             raise ArtefactError(f"{self.path}: holds {whose}, not what its name says")
         if schema.remove_metadata() != plain(PARTS[self.table]):
-            raise ArtefactError(f"{self.path}: columns {schema.names}, expected {PARTS[self.table].names}")
+            # Not telling which it has, because the names of a damaged schema need not even be text.
+            raise ArtefactError(f"{self.path}: other columns than {', '.join(PARTS[self.table].names)}")
         self.run = meta.get("run", "")
         self.pid = int(meta["pid"]) if meta.get("pid", "").isdecimal() else 0
 
