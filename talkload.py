@@ -184,8 +184,10 @@ def _tell(folder: Path, *, page: bool, as_json: bool) -> int:
         written = verdict.write(run_, judged)
         if as_json:
             click.echo(written.read_text())
+        elif (console := Console()).is_terminal:
+            console.print(summary.summary(judged))
         else:
-            summary.show(judged, Console())
+            click.echo("\n".join(summary.summary_lines(judged)))
         if page:
             from analysis.page import build
 

@@ -115,6 +115,8 @@ class Ledger:
     ) -> None:
         """Write down the alert that an https operation owes somebody, by the rules of the contract."""
         key = self._alert_owed(operation, fields, data, str(me)) if accepted == Accepted.YES else None
+        if isinstance(data, MessageData):
+            self.waits_for(data.message, sender=me, recipient=fields["id"])
         if key:
             self.settle(
                 key,
@@ -147,8 +149,9 @@ class Ledger:
                 return None
 
     def waits_for(self, message: Message, *, sender: Id, recipient: Id) -> None:
-        """Remember a message whose recipient was not online: its sender is told when they come."""
-        self._waiting[str(recipient)].append((str(message.id), str(sender)))
+        """Remember a message that its recipient was not there to get: the sender is told when they come."""
+        if message.delivery is not UNSET and message.delivery.status == "sent":
+            self._waiting[str(recipient)].append((str(message.id), str(sender)))
 
     # --- Coming and going ---
 

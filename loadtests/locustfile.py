@@ -71,7 +71,8 @@ def _prepare(environment: Environment, **_: Any) -> None:
     options.spawn_rate = options.spawn_rate or scenario.load.spawn_rate
     options.run_time = options.run_time or int(scenario.load.run_time_s)
     if options.live:
-        logging.getLogger("locust.stats_logger").setLevel(logging.CRITICAL)  # whoever watches has better tables
+        # Whoever watches has better tables.
+        logging.getLogger("locust.stats_logger").setLevel(logging.CRITICAL)
     _cast(environment, scenario)
     conductor = _Conductor(environment, scenario, target, tls)
     environment.events.test_start.add_listener(conductor.start)

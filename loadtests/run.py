@@ -34,7 +34,7 @@ from reports.sample import PARTS
 from scenarios.workload import Scenario
 
 if TYPE_CHECKING:
-    from loadtests.users import VirtualUser
+    from loadtests.app import App
 
 _WORKER = "local"
 _DRAIN_POLL_S = 0.02
@@ -64,7 +64,7 @@ class Run:
         self.overlooked = 0  # events that a full inbox pushed out
         self.troubles: list[str] = []  # mistakes of our own: they make the run invalid
         self._numbers, self._persons, self._sockets = itertools.count(), itertools.count(), itertools.count(1)
-        self._people: list[VirtualUser] = []
+        self._people: list[App] = []
         self._online_once: set[int] = set()
         self._spawned = 0
         self._refusals: Counter[tuple[str, str]] = Counter()
@@ -110,7 +110,7 @@ class Run:
 
     # --- Taking part ---
 
-    def join(self, user: VirtualUser) -> int:
+    def join(self, user: App) -> int:
         """Count a virtual user in and return its number."""
         self._people.append(user)
         return next(self._numbers)
@@ -194,7 +194,7 @@ class Run:
         """Nobody starts anything new from here on; whoever rests wakes up and leaves."""
         self.finishing = True
         for user in self._people:
-            user.finish()
+            user.wake()
 
     def finish(self) -> book.Manifest:
         """Drain, close and seal; return the final manifest. Call once, when all users have left."""

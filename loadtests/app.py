@@ -1,0 +1,389 @@
+"""The web client's half of a virtual user: what the app does, on record before anybody hears of it.
+
+It calls operations, keeps one socket with its pings, takes pushes in and tells the ledger what it sent and
+what came. What a person wants and how long they take is the other half, `loadtests.users`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import gevent
+from locust.contrib.fasthttp import FastHttpUser
+from msgspec import UNSET
+
+from loadtests import clock
+from loadtests.api import Api
+from loadtests.fanout import CHAT, RECEIPT
+from loadtests.link import Link, LinkError, NoAnswer, Received
+from reports.sample import Accepted, Kind, Outcome
+from scenarios.actor import Answer, Finished, Refused, Unanswered
+from talkamie.contract import (
+    FIRST_PING_S,
+    OPERATIONS,
+    Action,
+    AlertData,
+    Authenticate,
+    Chat,
+    Id,
+    Message,
+    MessageText,
+    ReadMark,
+    SendMessage,
+    Session,
+    UpdateMessages,
+    User,
+)
+
+if TYPE_CHECKING:
+    from loadtests.run import Run
+
+_CLOSE_TIMEOUT_S = 2.0
+
+
+class App(FastHttpUser):
+    """One open page of the service. Implements the network half of `scenarios.actor.Actor`."""
+
+    abstract = True
+    insecure = False
+    max_redirects = 0
+    books: ClassVar[Run]  # of the current run, set when it starts
+
+    def __init__(self, environment: Any) -> None:
+        books = self.books
+        timeout = books.scenario.client.timeout_s
+        self.host = books.target.https
+        self.network_timeout = self.connection_timeout = timeout
+        # It must take `cafile`: else the library loads all public authorities into our context, 27 ms a user.
+        self.ssl_context_factory = lambda cafile=None: books.tls
+        super().__init__(environment)
+        self.api = Api(self.client, books.target.https, timeout=timeout)
+        self.number = books.join(self)
+        self._link: Link | None = None
+        self._socket = 0
+        self._journey = ""
+        self._intended = 0
+        self.user = User()
+
+    def pushed(self, push: Any, arrived: int) -> None:
+        """Take in a push that is on record; for the person's half."""
+        raise NotImplementedError
+
+    def wake(self) -> None:
+        """Something happened that ends a rest; for the person's half."""
+        raise NotImplementedError
+
+    # --- https ---
+
+    def call(self, operation: str, body: Any = None, *, expect: int = 200, **fields: Any) -> Any:
+        """See Actor."""
+        self._leave_if_finished()
+        row = OPERATIONS[operation]
+        intended, journey = self._take_intended(), self._journey
+        called = self.api.call(row, body, fields, expect=expect)
+        self.books.recorder.sample(
+            Kind.REQUEST,
+            operation,
+            journey=journey,
+            user=self.number,
+            intended=intended or called.sent,
+            sent=called.sent,
+            arrived=called.arrived,
+            seen=called.seen,
+            outcome=called.outcome,
+            status=called.status,
+            size=called.size,
+            error=called.error,
+        )
+        if self.user.id is not UNSET:
+            self.books.ledger.called(
+                operation,
+                fields,
+                called.data,
+                me=self.user.id,
+                accepted=_accepted(called.outcome),
+                intended=intended or called.sent,
+                sent=called.sent,
+                settled=called.arrived,
+            )
+        if called.outcome is Outcome.OK:
+            return called.data
+        if called.outcome is Outcome.FAILED:
+            self.books.refused(operation, called.error, called.text)
+            raise Refused(operation, called.status, called.text)
+        raise Unanswered(f"{operation}: {called.error}")
+
+    def together(self, *calls: Callable[[], Any]) -> None:
+        """See Actor."""
+        at_once = [gevent.spawn(_result_of, call) for call in calls]
+        gevent.joinall(at_once)
+        for each in at_once:
+            if each.value is not None:
+                raise each.value
+
+    def sign(self, session: Session) -> None:
+        """See Actor."""
+        self.user = session.user
+        self.api.token = session.tokens.access
+
+    # --- wss ---
+
+    def open_socket(self) -> None:
+        """See Actor."""
+        self._leave_if_finished()
+        self.close_socket()
+        books, me = self.books, self.user.id
+        timeout = books.scenario.client.timeout_s
+        link = Link(self._on_push, self._on_cut)
+        self._attempt(
+            Kind.CONNECT,
+            "wss.connect",
+            0,
+            lambda: link.connect(books.target.wss, books.tls, timeout=timeout),
+        )
+        self._link, self._socket = link, books.next_socket()
+        answer = self._request(
+            Authenticate(action="authenticate", token=self.api.token), where=lambda user: user.id == me
+        )
+        assert me is not UNSET
+        books.ledger.online(me, self._socket, sent=answer.sent, at=answer.arrived)
+        books.arrived_online(self.number)
+        gevent.spawn(self._keep_pinging, link)
+
+    def close_socket(self) -> None:
+        """See Actor."""
+        if self._link is None:
+            return
+        link, self._link = self._link, None
+        if not link.ended and self.user.id is not UNSET:
+            self.books.ledger.offline(self.user.id, self._socket, at=clock.now())
+        link.close(timeout=_CLOSE_TIMEOUT_S)
+        self.books.strange += link.strange
+
+    def ask(self, frame: Action) -> Answer:
+        """See Actor."""
+        received = self._request(frame, where=_same_chat(getattr(frame, "chat_id", None)))
+        page = received.frame.pagination
+        key = UNSET if page is UNSET else page.last_evaluated_key
+        return Answer(received.data, key)
+
+    def say(self, chat: Chat, text: str) -> None:
+        """See Actor."""
+        run, me = self.books, self.user.id
+        assert chat.id is not UNSET
+        assert chat.user is not UNSET
+        assert chat.user.id is not UNSET
+        assert me is not UNSET
+        to: Id = chat.user.id
+        key, marked = run.ledger.mark(text)
+        frame = SendMessage(action="send-message", chat_id=chat.id, message=MessageText(text=marked))
+        accepted, stamps = Accepted.UNKNOWN, [0]
+
+        def sending(at: int) -> None:
+            stamps[0] = at
+            run.ledger.sending(key, to, sent=at)
+
+        intended = self._intended
+        try:
+            answer = self._request(frame, where=lambda data: data.message.text == marked, on_send=sending)
+            accepted = Accepted.YES
+        except Refused:
+            accepted = Accepted.NO
+            raise
+        finally:
+            if stamps[0]:
+                run.ledger.settle(
+                    key,
+                    CHAT,
+                    sender=me,
+                    recipient=to,
+                    accepted=accepted,
+                    intended=intended or stamps[0],
+                    sent=stamps[0],
+                    settled=clock.now(),
+                )
+        run.ledger.waits_for(answer.data.message, sender=me, recipient=to)
+
+    def mark_read(self, chat: Chat, messages: list[Message]) -> None:
+        """See Actor."""
+        me = self.user.id
+        assert chat.id is not UNSET
+        assert me is not UNSET
+        marks = {str(each.id): ReadMark(status="read") for each in messages}
+        intended = self._intended
+        answer = self._request(
+            UpdateMessages(action="update-messages", chat_id=chat.id, messages_map=marks),
+            where=lambda data: not marks.keys().isdisjoint(data.messages_map),
+        )
+        for each in messages:
+            # Only messages that the target says it changed: one marked before owes nobody anything.
+            if str(each.id) in answer.data.messages_map and each.sender is not UNSET:
+                assert each.sender.id is not UNSET
+                self.books.ledger.settle(
+                    f"read:{each.id}",
+                    RECEIPT,
+                    sender=me,
+                    recipient=each.sender.id,
+                    accepted=Accepted.YES,
+                    intended=intended or answer.sent,
+                    sent=answer.sent,
+                    settled=answer.arrived,
+                )
+
+    def _request(
+        self,
+        frame: Action,
+        *,
+        where: Callable[[Any], bool] | None,
+        on_send: Callable[[int], None] | None = None,
+    ) -> Received:
+        """Do one wss request. Raises Refused or Unanswered."""
+        self._leave_if_finished()
+        link, operation = self._link, f"wss.{frame.action}"
+        if link is None:
+            raise Unanswered(f"{operation}: no socket")
+        timeout = self.books.scenario.client.timeout_s
+        received = self._attempt(
+            Kind.SOCKET,
+            operation,
+            self._take_intended(),
+            lambda: link.request(frame, timeout=timeout, where=where, on_send=on_send),
+        )
+        assert received is not None
+        return received
+
+    def _attempt(
+        self, kind: Kind, operation: str, intended: int, do: Callable[[], Received | None]
+    ) -> Received | None:
+        """Do one thing on the socket, write it down, then say how it went. Raises Refused or Unanswered."""
+        began = clock.now()
+        received, outcome, error, status = None, Outcome.OK, "", 0
+        try:
+            received = do()
+            if received and received.frame.success is False:
+                status = received.frame.status_code or 0
+                outcome, error = Outcome.FAILED, f"status {status}"
+        except NoAnswer:
+            outcome, error = Outcome.TIMEOUT, "no answer in time"
+        except LinkError as failure:
+            outcome, error = Outcome.BROKEN, str(failure)
+        now = clock.now()
+        sent = received.sent if received else began
+        self.books.recorder.sample(
+            kind,
+            operation,
+            journey=self._journey,
+            user=self.number,
+            intended=intended or sent,
+            sent=sent,
+            arrived=received.arrived if received else now,
+            seen=received.seen if received else now,
+            outcome=outcome,
+            status=status,
+            size=received.size if received else 0,
+            error=error,
+        )
+        if received and outcome is Outcome.FAILED:
+            text = str(received.frame.error or received.frame.message or "")
+            self.books.refused(operation, error, text)
+            raise Refused(operation, status, text)
+        if outcome is not Outcome.OK:
+            raise Unanswered(f"{operation}: {error}")
+        return received
+
+    def _keep_pinging(self, link: Link) -> None:
+        """Ping as the app does: soon after coming online, then some time after each answer."""
+        client = self.books.scenario.client
+        due = clock.now() + clock.ns(FIRST_PING_S)
+        while True:
+            gevent.sleep(max(0, due - clock.now()) / clock.SECOND)
+            if link.ended or link is not self._link or self.books.finishing:
+                return
+            try:
+                self._attempt(Kind.PING, "wss.ping", due, lambda: link.ping(timeout=client.timeout_s))
+            except (Refused, Unanswered):
+                return  # a lost answer ends the chain, as it does in the app
+            due = clock.now() + clock.ns(client.ping_interval_s)
+
+    def _on_push(self, action: str, data: Any, arrived: int, seen: int) -> None:
+        """Take in a push: on record first, then to the person or the app."""
+        me = self.user.id
+        assert me is not UNSET
+        push = data.alert if isinstance(data, AlertData) else data
+        self.books.ledger.pushed(push, me, self._socket, arrived=arrived, seen=seen)
+        self.pushed(push, arrived)
+
+    def _on_cut(self, code: int, reason: str) -> None:
+        if self.user.id is not UNSET:
+            self.books.ledger.offline(self.user.id, self._socket, at=clock.now())
+        self.books.event("socket-lost", user=self.number, code=code, reason=reason)
+        self.wake()
+
+    # --- Time ---
+
+    def _leave_if_finished(self) -> None:
+        if self.books.finishing:
+            raise Finished
+
+    def _take_intended(self) -> int:
+        """Return when the next thing should begin: the end of the pause before it, else 0 for now."""
+        intended, self._intended = self._intended, 0
+        return intended
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """See Actor."""
+        began = clock.now()
+        intended = self._intended or began
+        outcome, error = Outcome.OK, ""
+        try:
+            yield
+        except Finished:
+            outcome = Outcome.CANCELLED
+            raise
+        except BaseException as failure:
+            outcome, error = Outcome.FAILED, type(failure).__name__
+            raise
+        finally:
+            now = clock.now()
+            self.books.recorder.sample(
+                Kind.STEP,
+                name,
+                journey=self._journey,
+                user=self.number,
+                intended=intended,
+                sent=began,
+                arrived=now,
+                seen=now,
+                outcome=outcome,
+                error=error,
+            )
+
+    @contextmanager
+    def journey(self, name: str) -> Iterator[None]:
+        """See Actor."""
+        before, self._journey = self._journey, name
+        try:
+            yield
+        finally:
+            self._journey = before
+
+
+def _result_of(call: Callable[[], Any]) -> Exception | None:
+    try:
+        call()
+    except (Refused, Unanswered, Finished) as failure:
+        return failure
+    return None
+
+
+def _accepted(outcome: Outcome) -> Accepted:
+    if outcome is Outcome.OK:
+        return Accepted.YES
+    return Accepted.NO if outcome is Outcome.FAILED else Accepted.UNKNOWN
+
+
+def _same_chat(chat_id: Id | None) -> Callable[[Any], bool] | None:
+    return None if chat_id is None else lambda data: str(data.chat.id) == str(chat_id)
