@@ -103,7 +103,7 @@ class App(FastHttpUser):
                 fields,
                 called.data,
                 me=self.user.id,
-                accepted=_accepted(called.outcome),
+                accepted=_accepted(called.outcome, called.status),
                 intended=intended or called.sent,
                 sent=called.sent,
                 settled=called.arrived,
@@ -189,8 +189,8 @@ class App(FastHttpUser):
         try:
             answer = self._request(frame, where=lambda data: data.message.text == marked, on_send=sending)
             accepted = Accepted.YES
-        except Refused:
-            accepted = Accepted.NO
+        except Refused as refusal:
+            accepted = _accepted(Outcome.FAILED, refusal.status)
             raise
         finally:
             if stamps[0]:
@@ -379,10 +379,11 @@ def _result_of(call: Callable[[], Any]) -> Exception | None:
     return None
 
 
-def _accepted(outcome: Outcome) -> Accepted:
+def _accepted(outcome: Outcome, status: int) -> Accepted:
+    """Return whether the target has taken something on: only a plain no (4xx) means that it has not."""
     if outcome is Outcome.OK:
         return Accepted.YES
-    return Accepted.NO if outcome is Outcome.FAILED else Accepted.UNKNOWN
+    return Accepted.NO if outcome is Outcome.FAILED and 400 <= status < 500 else Accepted.UNKNOWN
 
 
 def _same_chat(chat_id: Id | None) -> Callable[[Any], bool] | None:

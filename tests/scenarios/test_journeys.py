@@ -1,0 +1,320 @@
+"""Journeys do what the web client does, in its order. An actor with a script stands in for the network."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from msgspec import UNSET
+
+from scenarios import journeys
+from scenarios.actor import Actor, Answer, Event, Finished, Refused
+from scenarios.journeys import Habits
+from scenarios.people import person
+from talkamie.contract import (
+    ACTIONS,
+    OPERATIONS,
+    Action,
+    Alert,
+    Chat,
+    ChatData,
+    ChatRequest,
+    ConnectRequest,
+    Delivery,
+    Interest,
+    Message,
+    MessageData,
+    MessagePage,
+    Otp,
+    Session,
+    Tokens,
+    User,
+    UserData,
+    UserRef,
+    UserType,
+    Viewer,
+)
+
+OPEN_CHAT = Chat(id="c1", user=User(id="u2"), request=ChatRequest(status="accepted"))
+HABITS = Habits(mix={"chat": 1.0}, answers=0.0, accepts=1.0, scrolls=0.0)
+
+
+class Scripted:
+    """An actor that notes what is done, answers from a script, and never waits."""
+
+    def __init__(self, kind: UserType = "senior", events: tuple[Event, ...] = ()) -> None:
+        self.person = person(1, 0, type=kind, tag="t")
+        self.rng = random.Random(2)
+        self.user = User()
+        self.chats: dict[str, Chat] = {}
+        self.chat_list_seen = False
+        self.log: list[str] = []
+        self.events = deque(events)
+        self.heard: deque[Message] = deque()
+        self.said: list[str] = []
+        self.answers: dict[str, Any] = {
+            "get-user-by-token": UserData(user=User(id="me")),
+            "get-users": [],
+            "generate-otp": Otp(otp="1234"),
+            "sign-up": Session(user=User(id="me"), tokens=Tokens(access="a", refresh="r")),
+            "get-interests": [Interest(id=str(n)) for n in range(5)],
+            "get-user": User(id="u2", viewer=Viewer()),
+            "get-chat": OPEN_CHAT,
+            "get-chats": [OPEN_CHAT],
+            "send-message-request": MessageData(chat=Chat(id="c1"), message=Message(id="m1")),
+            "accept-connection": ConnectRequest(id="r1", chat=OPEN_CHAT),
+            "accept-message-request": ChatData(chat=OPEN_CHAT),
+        }
+        self.history: list[Message] = []
+
+    def call(self, operation: str, body: Any = None, *, expect: int = 200, **fields: Any) -> Any:
+        row = OPERATIONS[operation]
+        if row.body is not None:
+            assert isinstance(body, row.body)
+        if row.query is not None:
+            row.query(**{name: value for name, value in fields.items() if f"{{{name}}}" not in row.path})
+        self.log.append(operation)
+        return None if expect != 200 else self.answers.get(operation)
+
+    def together(self, *calls: Callable[[], Any]) -> None:
+        for each in calls:
+            each()
+
+    def sign(self, session: Session) -> None:
+        self.user = session.user
+
+    def signed_out(self) -> None:
+        self.user = User()
+
+    def open_socket(self) -> None:
+        self.log.append("wss.authenticate")
+
+    def close_socket(self) -> None:
+        self.log.append("close")
+
+    def ask(self, frame: Action) -> Answer:
+        assert isinstance(frame, ACTIONS[frame.action].request or Action)
+        self.log.append(f"wss.{frame.action}")
+        return Answer(MessagePage(chat=OPEN_CHAT, messages=self.history))
+
+    def say(self, chat: Chat, text: str) -> None:
+        self.log.append("wss.send-message")
+        self.said.append(text)
+
+    def mark_read(self, chat: Chat, messages: list[Message]) -> None:
+        self.log.append("wss.update-messages")
+
+    @contextmanager
+    def looking_at(self, chat: Chat) -> Iterator[None]:
+        yield
+
+    def hear(self, pause: str) -> Message | None:
+        return self.heard.popleft() if self.heard else None
+
+    def think(self, pause: str) -> None:
+        self.log.append(f"({pause})")
+
+    def attend(self, pause: str) -> Event | None:
+        return self.events.popleft() if self.events else None
+
+    def visit_is_over(self) -> bool:
+        return True
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        yield
+
+    @contextmanager
+    def journey(self, name: str) -> Iterator[None]:
+        yield
+
+    @property
+    def calls(self) -> list[str]:
+        """What went over the network, without the pauses."""
+        return [each for each in self.log if not each.startswith("(")]
+
+
+def test_the_stand_in_is_an_actor() -> None:
+    """The script follows the protocol that real users follow (checked by mypy)."""
+    actor: Actor = Scripted()
+    assert actor.person.tag == "t"
+
+
+def test_signing_up_keeps_the_order_of_the_web_client() -> None:
+    """Who is there, is the e-mail free, password by mail, verify and at once sign up, then the profile."""
+    actor = Scripted()
+    journeys.sign_up(actor)
+    assert actor.calls == [
+        "get-user-by-token",
+        "get-users",
+        "generate-otp",
+        "verify-otp",
+        "sign-up",
+        "update-user",
+        "get-interests",
+        "update-user",
+    ]
+    assert actor.log[actor.log.index("verify-otp") + 1] == "sign-up"
+
+
+def test_a_taken_address_ends_the_sign_up() -> None:
+    """Nobody asks for a one-time password for an account that exists."""
+    actor = Scripted()
+    actor.answers["get-users"] = [User(id="u9")]
+    with pytest.raises(Refused):
+        journeys.sign_up(actor)
+    assert "generate-otp" not in actor.calls
+
+
+def test_opening_the_page_asks_who_first_then_everything_at_once() -> None:
+    """One request alone, then three lists and the socket."""
+    actor = Scripted()
+    journeys.app_start(actor)
+    assert actor.calls[0] == "get-user-by-token"
+    assert sorted(actor.calls[1:]) == sorted(
+        ["get-upcoming-schedules", "get-pending-requests", "get-users", "wss.authenticate"]
+    )
+
+
+def test_somebody_is_looked_at_before_being_asked() -> None:
+    """A connection request follows the profile; a message request is followed by the history."""
+    actor = Scripted()
+    actor.answers["get-users"] = [User(id="u2")]
+    journeys.connect(actor)
+    assert actor.calls == ["get-users", "get-user", "send-connection-request"]
+    actor = Scripted("volunteer")
+    actor.answers["get-users"] = [User(id="u2")]
+    journeys.message_request(actor)
+    assert actor.calls == ["get-users", "get-user", "send-message-request", "wss.get-messages"]
+
+
+@pytest.mark.parametrize(
+    "viewer",
+    [
+        Viewer(connect_request=ConnectRequest(status="pending")),
+        Viewer(connect_request=ConnectRequest(status="accepted")),
+        Viewer(chat=Chat(request=ChatRequest(status="pending"))),
+        Viewer(chat=Chat(request=ChatRequest(status="rejected"))),
+    ],
+)
+def test_nobody_asks_where_something_is_going_on(viewer: Viewer) -> None:
+    """The app hides its buttons while a request is open, accepted, or was turned down."""
+    actor = Scripted()
+    actor.answers["get-users"] = [User(id="u2")]
+    actor.answers["get-user"] = User(id="u2", viewer=viewer)
+    journeys.connect(actor)
+    assert "send-connection-request" not in actor.calls
+
+
+def test_a_chat_is_opened_read_and_written_in_the_order_of_the_web_client() -> None:
+    """The list once, the chat, its last messages, receipts for what was unread, then a message."""
+    actor = Scripted()
+    actor.user = User(id="me")
+    actor.history = [
+        Message(id="m2", sender=User(id="u2"), delivery=Delivery(status="delivered")),
+        Message(id="m1", sender=User(id="me"), delivery=Delivery(status="sent")),
+    ]
+    journeys.chat(actor, HABITS)
+    expected = ["get-chats", "get-chat", "wss.get-messages", "wss.update-messages", "wss.send-message"]
+    assert actor.calls == expected
+    journeys.chat(actor, HABITS)
+    assert actor.calls.count("get-chats") == 1
+
+
+def test_people_take_turns_until_one_falls_silent() -> None:
+    """An answer is read before the next message is written; no answer ends the talk."""
+    actor = Scripted()
+    actor.chats, actor.chat_list_seen = {"c1": OPEN_CHAT}, True
+    actor.heard.extend([Message(id="m3"), Message(id="m4")])
+    journeys.chat(actor, Habits(mix={}, answers=1.0, scrolls=0.0))
+    assert len(actor.said) == 3
+
+
+def test_nobody_writes_where_the_target_would_refuse() -> None:
+    """In a chat whose request is open, messages are read and none is sent."""
+    actor = Scripted()
+    closed = Chat(id="c1", user=User(id="u2"), request=ChatRequest(status="pending"))
+    actor.answers["get-chat"] = closed
+    journeys.talk(actor, HABITS, closed, starts=True)
+    assert actor.said == []
+
+
+def alert(kind: str, status: str = "pending") -> Alert:
+    if kind == "connect-request":
+        request = ConnectRequest(id="r1", status=status, from_=UserRef(id="u2"))  # type: ignore[arg-type]
+        return Alert(id="a1", type="connect-request", connect_request=request)
+    asked = ChatRequest(status=status, sender=UserRef(id="u2"))  # type: ignore[arg-type]
+    return Alert(id="a1", type="message-request", chat=Chat(id="c1", request=asked))
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer"),
+    [("connect-request", "accept-connection"), ("message-request", "accept-message-request")],
+)
+def test_a_request_is_noticed_read_looked_at_and_answered(kind: str, answer: str) -> None:
+    """Like a person: the alert is read first, then the one who asked, then comes the answer."""
+    actor = Scripted("volunteer")
+    journeys.react(actor, HABITS, alert(kind))
+    assert actor.calls == ["wss.update-alerts", "get-user", answer]
+    assert actor.log[0] == "(notice)"
+    assert "c1" in actor.chats
+
+
+def test_an_alert_that_asks_for_nothing_is_only_read() -> None:
+    """News of an accepted request brings its chat, and no answer goes out."""
+    actor = Scripted()
+    journeys.react(actor, HABITS, alert("message-request", "accepted"))
+    assert actor.calls == ["wss.update-alerts"]
+    assert "c1" in actor.chats
+
+
+def test_a_message_makes_its_reader_open_the_chat() -> None:
+    """A new message in a chat that is not open leads to that chat, and perhaps to an answer."""
+    actor = Scripted()
+    push = MessageData(chat=Chat(id="c1"), message=Message(id="m5"))
+    journeys.react(actor, Habits(mix={}, answers=1.0, scrolls=0.0), push)
+    assert actor.calls == ["get-chat", "wss.get-messages", "wss.send-message"]
+
+
+def test_a_lurker_reads_and_never_writes() -> None:
+    """Without a mix somebody signs up, is online, reads an alert, and answers nobody."""
+
+    class Once(Scripted):
+        visits = 0
+
+        def visit_is_over(self) -> bool:
+            self.visits += 1
+            return self.visits > 1
+
+        def close_socket(self) -> None:
+            raise Finished
+
+    actor = Once(events=(alert("connect-request"),))
+    with pytest.raises(Finished):
+        journeys.live(actor, Habits(mix={}))
+    assert actor.calls[-2:] == ["get-alerts", "wss.update-alerts"]
+    assert not any(each.startswith(("accept", "reject", "send")) for each in actor.calls)
+
+
+def test_a_failure_ends_the_visit_and_the_next_one_begins() -> None:
+    """What the target does wrong is no reason to leave for good."""
+
+    class Stubborn(Scripted):
+        starts = 0
+
+        def open_socket(self) -> None:
+            self.starts += 1
+            if self.starts == 3:
+                raise Finished
+            raise Refused("wss.authenticate", 500)
+
+    actor = Stubborn()
+    with pytest.raises(Finished):
+        journeys.live(actor, HABITS)
+    assert actor.starts == 3
+    assert actor.calls.count("sign-up") == 1
+    assert actor.user.id is not UNSET

@@ -1,0 +1,61 @@
+"""The grammar of objectives: what is accepted means what it says, the rest is refused with a reason."""
+
+from __future__ import annotations
+
+import pytest
+
+from scenarios.slo import SloError, parse_slo
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "operation", "statistic", "relation", "limit"),
+    [
+        ("chat.delivered p99", "< 250 ms", "chat.delivered", "p99", "<", 250e6),
+        ("get-chats p95", "<= 1.5 s", "get-chats", "p95", "<=", 1.5e9),
+        ("wss.ping p50", "< 900 us", "wss.ping", "p50", "<", 900e3),
+        ("chat.delivered p99.9", "<2s", "chat.delivered", "p99.9", "<", 2e9),
+        ("errors", "< 1 %", "", "errors", "<", 0.01),
+        ("sign-in errors", "<= 0.1 %", "sign-in", "errors", "<=", 0.001),
+        ("lost", "= 0", "lost", "count", "=", 0),
+        ("deliveries", ">= 1000", "deliveries", "count", ">=", 1000),
+    ],
+)
+def test_an_objective_means_what_it_says(
+    name: str, text: str, operation: str, statistic: str, relation: str, limit: float
+) -> None:
+    """Name and limit are taken apart; times become ns, shares a fraction."""
+    slo = parse_slo(name, text)
+    assert (slo.operation, slo.statistic, slo.relation) == (operation, statistic, relation)
+    assert slo.limit == pytest.approx(limit)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "complaint"),
+    [
+        ("chat.delivered p97", "< 1 ms", "not an objective"),
+        ("chat.delivered p99", "250 ms", "not understood"),
+        ("chat.delivered p99", "< 250", "needs ms or s or us"),
+        ("chat.delivered p99", "< 1 %", "needs ms"),
+        ("lost", "= 0 ms", "needs no unit"),
+        ("errors", "< 1", "needs %"),
+        ("Bad Name p99", "< 1 ms", "not an objective"),
+        ("<script> p99", "< 1 ms", "not the name of a metric"),
+        ("", "= 0", "not an objective"),
+        ("lost", "= ١", "not understood"),
+        ("lost", "= -1", "not understood"),
+        ("lost", "= nan", "not understood"),
+    ],
+)
+def test_what_is_not_an_objective_is_refused_with_a_reason(name: str, text: str, complaint: str) -> None:
+    """A mistake is told apart: the name, the limit or its unit."""
+    with pytest.raises(SloError, match=complaint):
+        parse_slo(name, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "holds"),
+    [("< 5", 5, False), ("<= 5", 5, True), ("= 5", 5, True), (">= 5", 4, False), ("> 5", 6, True)],
+)
+def test_a_relation_holds_or_not(text: str, value: float, holds: bool) -> None:
+    """The limit itself is inside for <=, >= and =, outside for < and >."""
+    assert parse_slo("lost", text).holds(value) is holds

@@ -1,0 +1,102 @@
+"""A scenario is read whole or refused with the file, the line, the key and what was expected there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scenarios import workload
+from scenarios.workload import WorkloadError
+
+GOOD = """description = "x"
+
+[load]
+users = 3
+
+[senior]
+chat = 1
+
+[volunteer]
+chat = 1
+
+[slo]
+lost = "= 0"
+"""
+
+
+@pytest.mark.parametrize("name", list(workload.available()))
+def test_every_scenario_that_ships_can_be_read(name: str) -> None:
+    """Shipped scenarios are valid, have objectives, and say what they are for."""
+    scenario = workload.load(name)
+    assert scenario.description
+    assert scenario.slo
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (("users = 3", "user = 3"), r"t\.toml:4: load\.user: unknown key \(did you mean users\?\)"),
+        (("users = 3", "users = 0"), r"t\.toml:4: load\.users: expected `int` >= 1"),
+        (("users = 3", 'users = "many"'), r"t\.toml:4: load\.users: expected `int`, got `str`"),
+        (("users = 3", "users = nan"), r"t\.toml:4: load\.users: expected `int`, got `float`"),
+        (("chat = 1\n\n[vol", "chat = -1\n\n[vol"), r"t\.toml:7: senior\.chat: expected `float` >= 0"),
+        (("chat = 1\n\n[vol", "chat = 0\n\n[vol"), r"t\.toml:6: senior: every weight is 0"),
+        (('lost = "= 0"', 'lots = "= 0"'), r't\.toml:13: slo\.lots: "lots" is not an objective'),
+        (("[load]", "[lode]"), r"t\.toml:3: lode: unknown key \(did you mean load\?\)"),
+        (('description = "x"', ""), r"t\.toml: missing key description"),
+        (('description = "x"', 'description = "x"\nname = "y"'), r"t\.toml:2: name: unknown key"),
+        (("[load]", "[load"), r"t\.toml: this is not TOML: .*line 3"),
+        (("users = 3", "users = 3\nusers = 4"), r"t\.toml: this is not TOML"),
+    ],
+)
+def test_a_mistake_is_named_with_its_line_and_key(change: tuple[str, str], complaint: str) -> None:
+    """One mistake, one sentence: where it is, what stands there, what was expected."""
+    assert change[0] in GOOD
+    with pytest.raises(WorkloadError, match=complaint):
+        workload.parse(GOOD.replace(*change, 1), name="t", file="t.toml")
+
+
+@given(st.text(max_size=200))
+def test_no_text_at_all_breaks_the_reader(text: str) -> None:
+    """Whatever a file holds, the reader answers with a scenario or with WorkloadError."""
+    with pytest.raises(WorkloadError):
+        workload.parse(text, name="t", file="t.toml")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x00",
+        b"\xff\xfe[\x00l\x00",
+        b"x" * 1_000_001,
+        b"a = " + b"[" * 5000,
+        b"\xef\xbb\xbfdescription = 1",
+    ],
+)
+def test_strange_files_are_refused_not_survived_by_luck(tmp_path: Path, content: bytes) -> None:
+    """Empty, binary, UTF-16, huge, deeply nested or marked with a BOM: one sentence naming the file."""
+    file = tmp_path / "odd.toml"
+    file.write_bytes(content)
+    with pytest.raises(WorkloadError, match=r"odd\.toml"):
+        workload.load(str(file))
+
+
+@pytest.mark.parametrize(
+    "name", ["typicl", "nowhere.toml", "/dev/null.toml", "a\x00b.toml", "x" * 5000 + ".toml"]
+)
+def test_a_scenario_that_is_not_there_is_named(name: str) -> None:
+    """A misspelt name gets the nearest one; a missing file is said to be missing."""
+    with pytest.raises(WorkloadError):
+        workload.load(name)
+
+
+def test_the_hash_knows_what_shapes_the_load() -> None:
+    """A comment or a new description changes nothing; one weight does."""
+    one = workload.parse(GOOD, name="t", file="a")
+    same = workload.parse("# why\n" + GOOD.replace('"x"', '"y"'), name="u", file="b")
+    other = workload.parse(GOOD.replace("chat = 1", "chat = 2", 1), name="t", file="a")
+    assert one.hash() == same.hash() != other.hash()
