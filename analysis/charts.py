@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from analysis import stats
+from analysis.formats import fmt_bytes, fmt_ms, fmt_share
 from analysis.frames import WARM_UP, Frames, of_kind, succeeded, values
 from analysis.objectives import DELIVERED
 from analysis.svg import STYLE, Chart, colour, render
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 WIDE = 9.6
 HALF = 4.7
-MS = 1e6
 LINES = (("p99", 0.99, "orange"), ("p95", 0.95, "purple"), ("p50", 0.5, "blue"))
 DELIVERY_COLOURS = dict(zip(DELIVERED, ("blue", "orange", "green"), strict=True))
 REQUESTS = (Kind.REQUEST, Kind.SOCKET)
@@ -115,16 +115,17 @@ def resources(frames: Frames) -> Chart:
         lines = [line for line in lines if len(line[1])]
         for name, rows, shade in lines:
             cpu, rss = (rows.groupby("second")[column].sum() for column in ("cpu", "rss"))
-            grid[0].plot(cpu.index, cpu * 100, color=colour(shade), label=name, **_marker(cpu))
-            grid[1].plot(rss.index, rss / 2**20, color=colour(shade), label=name, **_marker(rss))
+            grid[0].plot(cpu.index, cpu, color=colour(shade), label=name, **_marker(cpu))
+            grid[1].plot(rss.index, rss, color=colour(shade), label=name, **_marker(rss))
         lag = table[table["process"] == "generator"].groupby("second")["loop_lag"].max()
-        grid[2].plot(lag.index, lag / MS, color=colour("blue"), **_marker(lag))
-        _named(grid[0], "CPU, % of one core")
-        _named(grid[1], "memory, MiB")
-        _named(grid[2], "generator's loop lag, ms")
-        for axes in grid:
-            axes.set_ylim(bottom=0)
-            axes.yaxis.set_major_locator(MaxNLocator(4))
+        grid[2].plot(lag.index, lag, color=colour("blue"), **_marker(lag))
+        _named(grid[0], "CPU, of one core")
+        _named(grid[1], "memory")
+        _named(grid[2], "generator's loop lag")
+        for axes, write in zip(grid, (fmt_share, fmt_bytes, fmt_ms), strict=True):
+            axes.set_ylim(0, max(axes.get_ylim()[1], 1e-3))
+            axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _, write=write: _short(write(y))))
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
             axes.set_xlabel("seconds")
         _key(grid[1], [(name, shade) for name, _, shade in lines])
@@ -169,6 +170,8 @@ def _percentile_lines(axes: Axes, seconds: pd.DataFrame) -> None:
         axes.plot(gaps.index + 0.5, _positive(gaps[name]), color=colour(shade), lw=width, **_marker(seconds))
         ends.append((name, float(seconds[name].iloc[-1]), shade))
     _log_time(axes)
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high * (high / low) ** 0.08)  # room for the names of the phases
     _labels(axes, float(seconds.index.max()) + 0.5, ends)
 
 
@@ -308,6 +311,12 @@ def _tick(ns: float) -> str:
         if ns >= unit * 0.999:
             return f"{ns / unit:g} {name}"
     return f"{ns:g} ns"
+
+
+def _short(text: str) -> str:
+    """Drop the decimals that a round tick does not need: `20.0 %` becomes `20 %`."""
+    number, _, unit = text.partition(" ")
+    return f"{number.rstrip('0').rstrip('.') if '.' in number else number} {unit}".strip()
 
 
 def _labels(axes: Axes, x: float, ends: Sequence[tuple[str, float, str]]) -> None:

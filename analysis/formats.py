@@ -93,5 +93,6 @@ def _digits(x: float) -> str:
     """Write x with three significant digits and no exponent."""
     if x == 0:
         return "0"
-    decimals = max(0, 2 - floor(log10(abs(x))))
+    # To three digits first: 0.9996 has two decimals, not three, because it is written 1.00.
+    decimals = max(0, 2 - floor(log10(abs(float(f"{x:.3g}")))))
     return f"{x:,.{decimals}f}"

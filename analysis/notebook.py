@@ -12,6 +12,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
+RUN_VARIABLE = "TALKLOAD_RUN"
+"""Names the run in the environment of a script; never in that of our kernel, which has its parameters."""
+
 TIMEOUT_S = 600  # a run of a hundred million rows takes minutes to read
 
 
@@ -64,6 +67,7 @@ def _execute(notebook: Any, folder: Path) -> None:
         paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
         # A profile of its own: nobody's start-up files run, and no history is kept.
         surroundings = {**os.environ, "PYTHONPATH": paths, "IPYTHONDIR": spare, "JUPYTER_CONFIG_DIR": spare}
+        surroundings.pop(RUN_VARIABLE, None)
         try:
             client.execute(env=surroundings, cleanup_kc=True)
         except CellExecutionError as error:

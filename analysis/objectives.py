@@ -148,7 +148,7 @@ def _judge_count(slo: Slo, frames: Frames, totals: Totals) -> Objective:
     if not volume:
         figure = int(getattr(totals, slo.operation))
     holds = slo.holds(figure)
-    if volume and not holds and (partial or totals.attempts == 0):
+    if volume and not holds and (partial or totals.attempts == totals.cancelled):
         reason = "the run was interrupted" if partial else "there is no data"
         return _objective(
             slo, "count", State.NOT_SHOWN, figure, n=n, more=ceil(slo.limit) - figure, reason=reason

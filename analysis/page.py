@@ -33,7 +33,6 @@ HERE = Path(__file__).parent
 NOTEBOOK = HERE / "notebooks" / "one_run.py"
 TEMPLATES = HERE / "templates"
 HTML, IPYNB = "report.html", "report.ipynb"
-RUN_VARIABLE = "TALKLOAD_RUN"
 
 WORDS = {
     Word.PASS: "Pass",
@@ -160,8 +159,9 @@ def figure(tree: Any, path: str | Iterable[str], form: str, *, low: str = "", hi
     if len(ends) == 2 and None not in ends:
         between = " to ".join(FORMATS[form](end) for end in ends)
         title = Markup(' title="95 % interval {}"').format(between)
+    place = "/".join(step.replace("~", "~0").replace("/", "~1") for step in steps)  # as in RFC 6901
     return Markup('<data value="{}" data-of="{}"{}>{}</data>').format(
-        value, "/".join(steps), title, FORMATS[form](value)
+        value, place, title, FORMATS[form](value)
     )
 
 
@@ -188,11 +188,9 @@ def _joined(*parts: str) -> str:
 
 
 def _chosen(run: str | Path) -> str | Path:
-    """Return the run that was asked for: a kernel is told by its parameter, a script by its words."""
-    if "ipykernel" in sys.modules:
-        return run
+    """Return the run that was asked for: a script is told by its first argument or by its environment."""
     argument = sys.argv[1] if len(sys.argv) > 1 and Path(sys.argv[1], "manifest.json").is_file() else ""
-    return argument or os.environ.get(RUN_VARIABLE) or run
+    return argument or os.environ.get(notebook.RUN_VARIABLE) or run
 
 
 def _verdict_of(run: Run, frames: Frames) -> Verdict:

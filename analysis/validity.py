@@ -131,7 +131,7 @@ def _stamps(manifest: Manifest) -> Rule:
     stamps = manifest.clock.stamps
     return _rule(
         "how arrivals were stamped is known",
-        " or ".join(STAMPS),
+        ", ".join(STAMPS[:-1]) + " or " + STAMPS[-1],
         "Without it nobody can say how exact the times are: repeat the run with this version of the suite.",
         holds=stamps in STAMPS,
         figure=stamps or "unknown",
@@ -150,7 +150,7 @@ def _lag(rule: str, lag: int | None, name: str, reference: int | None) -> Rule:
     remedy = "The generator was the bottleneck: use more workers (--processes 2) or fewer users."
     limit = f"≤ {fmt_ms(LAG_FLOOR)}"
     if reference:
-        limit += f" or {fmt_share(LAG_INVALID)} of {name} p99 ({fmt_ms(reference)})"
+        limit += f" or {LAG_INVALID * 100:.0f} % of {name} p99 ({fmt_ms(reference)})"
     if lag is None:
         return _rule(f"generator {rule}", limit, "", holds=True, figure="too few samples to tell")
     part = lag / reference if reference else None

@@ -33,6 +33,7 @@ from analysis.frames import Frames
 from analysis.objectives import Objective, State
 from analysis.validity import Rule
 from reports.manifest import write_json
+from scenarios.slo import COUNTS
 
 if TYPE_CHECKING:
     from reports.artefact import Run
@@ -150,6 +151,8 @@ def sentences(
             said += ["Its figures are shown, but nothing can be concluded from them."]
         case Word.FAILED:
             said = by_state[State.MISSED]
+            if any(each.slo in COUNTS and each.state is State.MISSED for each in found):
+                said.append("The messages in question are listed by key, under deliveries.")
             if not totals.successes:
                 said = [
                     f"Not one of {fmt_count(totals.failures)} attempts succeeded ({_classes(totals)}).",
@@ -157,7 +160,7 @@ def sentences(
                 ]
         case Word.INCONCLUSIVE:
             said = by_state[State.NOT_SHOWN]
-            if not totals.attempts:
+            if totals.attempts == totals.cancelled:
                 said = [
                     "Nothing was attempted, so nothing is known. Run it longer, or with more users.",
                     *said,

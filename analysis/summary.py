@@ -1,0 +1,110 @@
+"""The verdict for a terminal: a table and the verdict's sentences; plain text where nobody looks at it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from analysis.figures import Times
+from analysis.formats import fmt_count, fmt_ms, fmt_rate, fmt_share, fmt_span
+from analysis.verdict import Verdict, Word
+
+COLUMNS = ("operation", "count", "failed", "p50", "p95", "p99", "max")
+COLOURS = {
+    Word.PASS: "bold green",
+    Word.FAILED: "bold red",
+    Word.USAGE: "bold magenta",
+    Word.INCONCLUSIVE: "bold yellow",
+    Word.INVALID: "bold magenta",
+    Word.UNUSABLE: "bold red",
+}
+
+Row = tuple[str, ...]
+
+
+def groups(verdict: Verdict) -> Iterator[tuple[str, list[Row]]]:
+    """Yield https, wss and deliveries, each with its rows of text; a group without rows is left out."""
+    # wss has pings and connects too: to the person who reads, they are what happens on a socket.
+    for title, members in (("https", ("https",)), ("wss", ("wss", "ping", "connect"))):
+        rows = [
+            _row(row.operation, row.attempts, row.failed + row.timeout + row.broken, row.response)
+            for row in verdict.operations
+            if row.group in members
+        ]
+        if rows:
+            yield title, rows
+    delivered = [
+        _row(row.operation, row.on_time + row.late, row.lost, row.fanout) for row in verdict.deliveries
+    ]
+    if delivered:
+        yield "deliveries (failed: lost)", delivered
+
+
+def summary_lines(verdict: Verdict) -> list[str]:
+    """Return the summary as plain lines: tables, totals, verdict."""
+    tables = list(groups(verdict))
+    rows = [row for _, rows in tables for row in rows]
+    widths = [max(len(row[n]) for row in [COLUMNS, *rows]) for n in range(len(COLUMNS))]
+    lines = [_aligned(COLUMNS, widths)] if rows else []
+    for title, members in tables:
+        lines += [title, *(_aligned(row, widths) for row in members)]
+    return [*lines, *([""] if lines else []), totals_line(verdict), *_verdict_lines(verdict)]
+
+
+def summary(verdict: Verdict) -> RenderableType:
+    """Return the same for a terminal that has colours and a width."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for number, column in enumerate(COLUMNS):
+        table.add_column(column, justify="right" if number else "left", no_wrap=number > 0)
+    for title, members in groups(verdict):
+        table.add_row(Text(title, style="bold"))
+        for row in members:
+            # Text, because rich would read [brackets] in what a target said as markup.
+            failed = "red" if row[2] != "0" else ""
+            table.add_row(*(Text(cell, style=failed if n == 2 else "") for n, cell in enumerate(row)))
+    first, *rest = _verdict_lines(verdict)
+    lines = [
+        Text(totals_line(verdict), style="dim"),
+        Text(first, style=COLOURS[verdict.verdict]),
+        *map(Text, rest),
+    ]
+    above: list[RenderableType] = [table, Text("")] if table.row_count else []
+    return Group(*above, *lines)
+
+
+def totals_line(verdict: Verdict) -> str:
+    """Return what the run amounted to, in one line."""
+    totals = verdict.totals
+    errors = fmt_share(totals.errors.value if totals.errors else None)
+    return (
+        f"{fmt_count(totals.users)} users, {fmt_span(totals.duration)}:"
+        f" {fmt_rate(totals.request_rate)} requests,"
+        f" {fmt_rate(totals.delivery_rate)} deliveries, {fmt_count(totals.lost)} lost, errors {errors}"
+    )
+
+
+def _verdict_lines(verdict: Verdict) -> list[str]:
+    lines = [f"{verdict.verdict.value.upper()} (exit code {verdict.exit_code})"]
+    lines += [_printable(sentence) for sentence in verdict.sentences]
+    return lines + [f"warning: {_printable(warning)}" for warning in verdict.warnings]
+
+
+def _row(operation: str, count: int, failed: int, times: Times) -> Row:
+    shown = [fmt_ms(each.value if each else None) for each in (times.p50, times.p95, times.p99)]
+    return (f"  {_printable(operation)}", fmt_count(count), fmt_count(failed), *shown, fmt_ms(times.max))
+
+
+def _aligned(row: Row, widths: list[int]) -> str:
+    cells = [
+        cell.rjust(width) if n else cell.ljust(width)
+        for n, (cell, width) in enumerate(zip(row, widths, strict=True))
+    ]
+    return "  ".join(cells).rstrip()
+
+
+def _printable(text: str) -> str:
+    """Drop control characters: a name must not move the cursor."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

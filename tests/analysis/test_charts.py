@@ -1,0 +1,82 @@
+"""Charts: one SVG for both themes, the same every time, and calm where there is nothing to draw."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from xml.etree import ElementTree
+
+import pytest
+
+from analysis import charts, svg
+from analysis.frames import Frames
+from analysis.svg import Chart
+from reports.sample import DELIVERIES, RESOURCES, Fate, Outcome
+from tests.analysis.conftest import ORIGIN, SECOND, Build, table
+from tests.analysis.test_verdict import attempts
+
+ALL = [charts.timeline, charts.spectrum, charts.fanout, charts.ping, charts.resources]
+RUNS = {
+    "ordinary": {"fates": {Fate.LOST: 3}, "n": 4_000, "ledger": 2_000},
+    "empty": {"n": 0, "ledger": 0},
+    "one": {"tables": {"samples": attempts(2, Outcome.OK)}, "ledger": 1, "seconds": 1},
+    "failed": {"tables": {"samples": attempts(40, Outcome.FAILED)}, "ledger": 0},
+    "warm-up only": {"measured_from_ns": 0, "n": 300, "ledger": 100},
+    "hostile": {"slo": {"https p99": "< 1 s"}, "n": 300, "ledger": 100},
+}
+
+
+@pytest.mark.parametrize("draw", ALL, ids=lambda draw: draw.__name__)
+@pytest.mark.parametrize("how", RUNS.values(), ids=RUNS)
+def test_a_chart_is_a_well_formed_image_of_its_own(
+    build: Build, draw: Callable[[Frames], Chart], how: dict[str, object]
+) -> None:
+    """XML with a label, unique ids, no reference to outside and no colour of one theme only."""
+    chart = draw(Frames(build(**how)))
+    root = ElementTree.fromstring(chart.svg)
+    assert root.get("role") == "img"
+    assert root.get("aria-label") == chart.alt
+    ids = re.findall(r'\bid="([^"]+)"', chart.svg)
+    assert len(ids) == len(set(ids))
+    assert all(each.startswith(f"{chart.name}-") for each in ids)
+    targets = re.findall(r'href="([^"]+)"|url\(([^)]+)\)', chart.svg)
+    assert all(a.startswith("#") or b.startswith("#") for a, b in targets)
+    assert not any(sentinel in chart.svg for sentinel, _ in svg.THEME.values())
+    assert "<style" not in chart.svg
+    assert "nan" not in chart.svg.lower().replace("dominant", "")
+
+
+@pytest.mark.parametrize("draw", ALL, ids=lambda draw: draw.__name__)
+def test_a_chart_is_the_same_every_time(build: Build, draw: Callable[[Frames], Chart]) -> None:
+    """Two drawings of one run have the same bytes."""
+    run = build(n=2_000, ledger=500)
+    assert draw(Frames(run)).svg == draw(Frames(run)).svg
+
+
+def test_nothing_to_draw_is_said_in_words(build: Build) -> None:
+    """A sentence instead of empty axes."""
+    frames = Frames(
+        build(n=0, ledger=0, tables={"resources": table(RESOURCES, {}), "deliveries": table(DELIVERIES, {})})
+    )
+    assert "No https operation" in charts.timeline(frames).svg
+    assert "No ping was answered" in charts.ping(frames).svg
+    assert "No resources" in charts.resources(frames).svg
+
+
+def test_an_objective_of_all_requests_is_a_line_in_the_timeline(build: Build) -> None:
+    """Its name and limit stand at the line."""
+    frames = Frames(build(slo={"https p99": "< 1 s"}, n=300, ledger=10))
+    assert "objective https p99 &lt; 1 s" in charts.timeline(frames).svg
+
+
+def test_alternative_text_is_escaped() -> None:
+    """Whatever the label holds, it stays a label."""
+    chart = charts.no_data("x", '"><script>alert(1)</script>')
+    assert ElementTree.fromstring(chart.svg).get("aria-label") == '"><script>alert(1)</script>'
+    assert "<script" not in chart.svg
+
+
+def test_phases_are_named(build: Build) -> None:
+    """Warm-up and every phase of the manifest stand above the timeline."""
+    frames = Frames(build(n=300, ledger=10, measured_from_ns=ORIGIN + 20 * SECOND))
+    assert {"warm-up", "steady"} <= set(re.findall(r">([a-z-]+)</text>", charts.timeline(frames).svg))
