@@ -31,6 +31,7 @@ class HttpConnection(HttpToolsProtocol):
     """One https connection."""
 
     head_bytes = 0
+    upgraded = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -50,13 +51,17 @@ class HttpConnection(HttpToolsProtocol):
         self._grow(len(name) + len(value))
         super().on_header(name, value)
 
+    def handle_websocket_upgrade(self) -> None:
+        self.upgraded = True
+        super().handle_websocket_upgrade()
+
     def _grow(self, size: int) -> None:
         self.head_bytes += size
         if self.head_bytes > MAX_HEAD_BYTES:
             raise ValueError("the head is too long")  # the parser turns this into a 400 and a close
 
     def _expect_a_request(self) -> None:
-        if self.cycle is None and self.parser is not None and self.scope is None:
+        if self.cycle is None and not self.upgraded and not self.transport.is_closing():
             self.transport.close()
 
 

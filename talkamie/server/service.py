@@ -161,7 +161,7 @@ def text_id(value: Id) -> str:
 def iso(ms: int) -> str:
     """Return an instant as it crosses the wire: `2025-06-01T10:00:00.000Z`."""
     seconds, rest = divmod(ms, 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03d}Z"
+    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{rest:03d}Z"
 
 
 def from_iso(text: str) -> int:

@@ -1,0 +1,185 @@
+"""Scheduled calls: between two who may chat, past or not by the clock alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from talkamie.server import timetable
+from talkamie.server.service import from_iso, iso
+from tests.talkamie.world import MONDAY, Member, World
+
+HOUR_S = 3600
+DAY_S = 24 * HOUR_S
+
+
+@given(
+    start=st.integers(0, 10**13),
+    length=st.integers(1, timetable.DAY_MS - 1),
+    recurrence=st.sampled_from(["none", "daily", "weekly"]),
+    now=st.integers(0, 2 * 10**13),
+)
+def test_an_occurrence_is_the_first_that_is_not_past(
+    start: int, length: int, recurrence: str, now: int
+) -> None:
+    """Same length, a whole number of periods later, not past, and the one before it was."""
+    begin, end = timetable.occurrence(start, start + length, recurrence, now)
+    assert end - begin == length
+    period = timetable.period(recurrence)
+    if period is None:
+        assert begin == start
+        return
+    assert (begin - start) % period == 0
+    assert end >= now or begin == start
+    assert timetable.status(begin, end, now) != "past"
+    assert begin == start or end - period < now
+
+
+@pytest.mark.parametrize(
+    ("now", "status"),
+    [(99, "upcoming"), (100, "on-going"), (150, "on-going"), (200, "on-going"), (201, "past")],
+)
+def test_a_status_follows_from_now(now: int, status: str) -> None:
+    """Both ends of a timeslot belong to it."""
+    assert timetable.status(100, 200, now) == status
+
+
+@given(ms=st.integers(-62_135_596_800_000, 253_402_300_799_999))
+def test_instants_survive_the_wire(ms: int) -> None:
+    """To text and back, for every millisecond of the years 1 to 9999."""
+    assert from_iso(iso(ms)) == ms
+
+
+def test_scheduling_is_a_message_and_an_alert(world: World) -> None:
+    """The attendee gets one alert with schedule, whole chat and message; no new-message besides."""
+    ann, bob, chat = world.friends()
+    wire = bob.socket()
+    made = schedule(ann, bob, title="Tea")
+    assert made["schedule"]["attendee"]["id"] == bob.id
+    assert made["message"]["type"] == "schedule"
+    assert made["message"]["schedule"]["id"] == made["schedule"]["id"]
+    assert made["chat"]["id"] == chat
+    (push,) = wire.pushed()
+    alert = push["data"]["alert"]
+    assert alert["schedule"]["attendee"]["id"] == ann.id
+    assert alert["chat"]["user"]["id"] == ann.id
+    assert alert["message"]["id"] == made["message"]["id"]
+    (message,) = bob.call("GET", f"/chat/{chat}/messages")["data"]
+    assert message["schedule"]["title"] == "Tea"
+    assert bob.call("GET", f"/schedule/{made['schedule']['id']}")["data"]["title"] == "Tea"
+
+
+def test_only_those_who_may_chat_schedule(world: World) -> None:
+    """403 for strangers; a schedule of others is not found by any operation."""
+    ann, bob, _ = world.friends()
+    eve = world.member()
+    eve.call("POST", f"/user/{ann.id}/schedule", slot(world), status=403)
+    ann.call("POST", f"/user/{ann.id}/schedule", slot(world), status=403)
+    identity = schedule(ann, bob)["schedule"]["id"]
+    eve.call("GET", f"/schedule/{identity}", status=404)
+    eve.call("PUT", f"/schedule/{identity}", {"title": "mine"}, status=404)
+    eve.call("DELETE", f"/schedule/{identity}", status=404)
+    eve.call("DELETE", f"/user/{ann.id}/schedules")
+    assert len(ann.call("GET", "/schedules")["data"]) == 1
+
+
+def test_lists_follow_the_clock(world: World) -> None:
+    """What is over moves from upcoming to past; what is going on is still upcoming's."""
+    ann, bob, _ = world.friends()
+    first = schedule(ann, bob, start_s=HOUR_S)["schedule"]["id"]
+    second = schedule(ann, bob, start_s=3 * HOUR_S)["schedule"]["id"]
+    assert lists(bob) == ([second, first], [], [first, second])
+    world.later(HOUR_S)
+    assert bob.call("GET", f"/schedule/{first}")["data"]["status"] == "on-going"
+    assert lists(bob) == ([second, first], [], [first, second])
+    world.later(HOUR_S + 1)
+    assert lists(bob) == ([second, first], [first], [second])
+    world.later(3 * HOUR_S)
+    assert lists(ann) == ([second, first], [second, first], [])
+
+
+def test_a_recurring_call_rolls_forward(world: World) -> None:
+    """It is never past, and the lists are in the order of the next occurrences."""
+    ann, bob, _ = world.friends()
+    daily = schedule(ann, bob, start_s=HOUR_S, recurrence="daily")["schedule"]["id"]
+    once = schedule(ann, bob, start_s=4 * HOUR_S)["schedule"]["id"]
+    world.later(3 * HOUR_S)
+    assert lists(ann)[2] == [once, daily]
+    rolled = ann.call("GET", f"/schedule/{daily}")["data"]
+    assert rolled["timeslot"]["from"] == iso(MONDAY + 1000 * (HOUR_S + DAY_S))
+    assert rolled["status"] == "upcoming"
+
+
+def test_changing_a_schedule_alerts_the_other(world: World) -> None:
+    """Either party may, field by field."""
+    ann, bob, _ = world.friends()
+    identity = schedule(ann, bob)["schedule"]["id"]
+    wire = ann.socket()
+    changed = bob.call("PUT", f"/schedule/{identity}", {"title": "Cake"})["data"]
+    assert (changed["title"], changed["type"]) == ("Cake", "audio")
+    (push,) = wire.pushed()
+    assert push["data"]["alert"]["schedule"]["title"] == "Cake"
+    bob.call("PUT", f"/schedule/{identity}", {"endDateTime": iso(world.now)}, status=400)
+
+
+def test_removing_schedules(world: World) -> None:
+    """One by its id, all between two by the other's; the message stays, without one."""
+    ann, bob, chat = world.friends()
+    first = schedule(ann, bob)["schedule"]["id"]
+    schedule(bob, ann)
+    bob.call("DELETE", f"/schedule/{first}")
+    bob.call("DELETE", f"/schedule/{first}", status=404)
+    assert len(ann.call("GET", "/schedules")["data"]) == 1
+    ann.call("DELETE", f"/user/{bob.id}/schedules")
+    assert ann.call("GET", "/schedules")["data"] == []
+    messages = ann.call("GET", f"/chat/{chat}/messages")["data"]
+    assert [message["type"] for message in messages] == ["schedule", "schedule"]
+    assert not any("schedule" in message for message in messages)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"startDateTime": "2025-02-31T10:00:00.000Z"},
+        {"startDateTime": "0000-01-01T10:00:00.000Z"},
+        {"startDateTime": "2025-06-01T25:00:00.000Z"},
+        {"startDateTime": "2025-06-01T10:00:00+02:00"},
+        {"startDateTime": "9999-12-31T23:59:59.999Z"},
+        {"type": "telepathy"},
+        {"title": ""},
+        {"recurrence": "hourly"},
+    ],
+)
+def test_a_timeslot_that_cannot_be_is_refused(world: World, wrong: dict[str, str]) -> None:
+    """400, never 500."""
+    ann, bob, _ = world.friends()
+    ann.call("POST", f"/user/{bob.id}/schedule", slot(world) | wrong, status=400)
+
+
+def slot(
+    world: World, start_s: int = HOUR_S, recurrence: str = "none", title: str = "Call"
+) -> dict[str, Any]:
+    start = world.now + 1000 * start_s
+    return {
+        "title": title,
+        "type": "audio",
+        "recurrence": recurrence,
+        "startDateTime": iso(start),
+        "endDateTime": iso(start + 1000 * HOUR_S),
+    }
+
+
+def schedule(me: Member, other: Member, **fields: Any) -> Any:
+    return me.call("POST", f"/user/{other.id}/schedule", slot(me.world, **fields))["data"]
+
+
+def lists(me: Member) -> tuple[list[str], list[str], list[str]]:
+    """Return the ids of (all, past, upcoming)."""
+    all_, past, upcoming = (
+        [one["id"] for one in me.call("GET", path)["data"]]
+        for path in ("/schedules", "/schedules/past", "/schedules/upcoming")
+    )
+    return all_, past, upcoming
