@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode
 import gevent
 import msgspec
 from geventhttpclient._parser import HTTPParseError
+from geventhttpclient.response import HTTPConnectionClosed
 from geventhttpclient.useragent import RetriesExceeded
 from locust.contrib.fasthttp import FAILURE_EXCEPTIONS, FastHttpSession
 from msgspec import UNSET
@@ -159,6 +160,8 @@ def _classify(error: BaseException) -> tuple[Outcome, str]:
             return Outcome.BROKEN, "connection refused"
         case ConnectionResetError() | BrokenPipeError():
             return Outcome.BROKEN, "connection reset"
+        case HTTPConnectionClosed():
+            return Outcome.BROKEN, "connection closed"
         case HTTPParseError():
             return Outcome.FAILED, "not HTTP"
         case _:

@@ -308,12 +308,16 @@ class App(FastHttpUser):
             due = clock.now() + clock.ns(client.ping_interval_s)
 
     def _on_push(self, action: str, data: Any, arrived: int, seen: int) -> None:
-        """Take in a push: on record first, then to the person or the app."""
+        """Take in a push: on record first, then to the person."""
         me = self.user.id
-        assert me is not UNSET
         push = data.alert if isinstance(data, AlertData) else data
-        self.books.ledger.pushed(push, me, self._socket, arrived=arrived, seen=seen)
-        self.pushed(push, arrived)
+        try:
+            assert me is not UNSET
+            self.books.ledger.pushed(push, me, self._socket, arrived=arrived, seen=seen)
+            self.pushed(push, arrived)
+        except Exception as error:
+            # The reader must go on, but what was lost here is lost from the books.
+            self.books.trouble(f"a push ({action}) could not be taken in: {type(error).__name__}: {error}")
 
     def _on_cut(self, code: int, reason: str) -> None:
         if self.user.id is not UNSET:

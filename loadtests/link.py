@@ -113,7 +113,7 @@ class Link:
         self._protocol = ClientProtocol(uri, max_size=MAX_MESSAGE_BYTES, logger=_QUIET)
         self._protocol.send_request(self._protocol.connect())
         self._write()
-        while self._protocol.state is State.CONNECTING:
+        while self._protocol.state is State.CONNECTING and self._protocol.handshake_exc is None:
             if not (data := self._socket.recv(65536)):
                 raise EOFError
             self._protocol.receive_data(data)
@@ -238,7 +238,7 @@ class Link:
                 self._on_push(action, _decode_push[action](raw), arrived, seen)
             else:
                 self.strange += 1
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             self.strange += 1
 
     def _answer(self, waiter: _Waiter | None, received: Received) -> None:
