@@ -12,11 +12,12 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from analysis import stats
-from analysis.formats import fmt_bytes, fmt_ms, fmt_share
-from analysis.frames import WARM_UP, Frames, of_kind, succeeded, values
+from analysis.axes import MIB, key, labels, log_time, marker, mib, named, positive, short
+from analysis.formats import fmt_ms, fmt_share
+from analysis.frames import WARM_UP, Frames, of_kind, per_second, succeeded, values
 from analysis.objectives import DELIVERED
 from analysis.svg import STYLE, Chart, colour, render
 from reports.sample import Kind, Outcome
@@ -45,12 +46,12 @@ def timeline(frames: Frames) -> Chart:
         axes = figure.subplots(3, 1, sharex=True, height_ratios=[3.2, 1.3, 0.7], gridspec_kw={"hspace": 0.3})
         seconds = _quantiles_per_second(succeeded(rows))
         _percentile_lines(axes[0], seconds)
-        _phases(axes, frames)
-        _objective_line(axes[0], frames, "https", "wss")
         _achieved(axes[1], frames, rows)
         _errors(axes[2], rows)
+        _objective_lines(axes[0], frames, "https", "wss")
+        _phases(axes, frames)
         axes[2].set_xlabel("seconds since the start of the load")
-        _named(axes[0], "response time")
+        named(axes[0], "response time")
     return render(figure, "timeline", "Response time percentiles, throughput and errors, second by second")
 
 
@@ -63,7 +64,7 @@ def spectrum(frames: Frames) -> Chart:
         ("deliveries", values(frames.fanout, "service"), "blue"),
         ("pings", values(of_kind(steady, Kind.PING), "response"), "purple"),
     )
-    return _nines("spectrum", series, "Percentile spectrum of requests, deliveries and pings")
+    return _nines("spectrum", series, "Percentile spectrum of requests, deliveries and pings", [])
 
 
 def fanout(frames: Frames) -> Chart:
@@ -73,7 +74,8 @@ def fanout(frames: Frames) -> Chart:
         (name, values(latencies[latencies["operation"] == name], "service"), shade)
         for name, shade in DELIVERY_COLOURS.items()
     ]
-    return _nines("fanout", series, "Percentile spectrum of the fan-out latency per kind of delivery", HALF)
+    alt = "Percentile spectrum of the fan-out latency per kind of delivery"
+    return _nines("fanout", series, alt, list(_objectives(frames, DELIVERED)))
 
 
 def ping(frames: Frames) -> Chart:
@@ -87,17 +89,17 @@ def ping(frames: Frames) -> Chart:
         figure = Figure(figsize=(WIDE, 2.3))
         axes = figure.subplots()
         at = (some["arrived"] - frames.manifest.origin_ns) / stats.SECOND
-        axes.scatter(at, _positive(some["response"]), s=7, color=colour("blue"), alpha=0.45, lw=0)
+        axes.scatter(at, positive(some["response"]), s=7, color=colour("blue"), alpha=0.45, lw=0)
         lost = of_kind(frames.samples, Kind.PING)
         lost = lost[lost["outcome"].isin([int(Outcome.TIMEOUT), int(Outcome.BROKEN), int(Outcome.FAILED)])]
-        _log_time(axes)
+        log_time(axes)
         if len(lost):
             when = (lost["arrived"] - frames.manifest.origin_ns) / stats.SECOND
             axes.plot(
                 when, np.full(len(lost), axes.get_ylim()[1]), "x", color=colour("red"), ms=5, clip_on=False
             )
         axes.set_xlabel("seconds since the start of the load")
-        _named(axes, "ping round trip" + (", × = no answer" if len(lost) else ""))
+        named(axes, "ping round trip" + (", × = no answer" if len(lost) else ""))
         _phases([axes], frames, label=False)
     return render(figure, "ping", "Round trip of each ping over time")
 
@@ -114,21 +116,21 @@ def resources(frames: Frames) -> Chart:
         lines = [(name, table[table["process"] == name], shade) for name, shade in shades.items()]
         lines = [line for line in lines if len(line[1])]
         for name, rows, shade in lines:
-            cpu, rss = (rows.groupby("second")[column].sum() for column in ("cpu", "rss"))
-            grid[0].plot(cpu.index, cpu, color=colour(shade), label=name, **_marker(cpu))
-            grid[1].plot(rss.index, rss, color=colour(shade), label=name, **_marker(rss))
+            cpu, rss = (per_second(rows, column) for column in ("cpu", "rss"))
+            grid[0].plot(cpu.index, cpu, color=colour(shade), label=name, **marker(cpu))
+            grid[1].plot(rss.index, rss / MIB, color=colour(shade), label=name, **marker(rss))
         lag = table[table["process"] == "generator"].groupby("second")["loop_lag"].max()
-        grid[2].plot(lag.index, lag, color=colour("blue"), **_marker(lag))
-        _named(grid[0], "CPU, of one core")
-        _named(grid[1], "memory")
-        _named(grid[2], "generator's loop lag")
-        for axes, write in zip(grid, (fmt_share, fmt_bytes, fmt_ms), strict=True):
+        grid[2].plot(lag.index, lag, color=colour("blue"), **marker(lag))
+        named(grid[0], "CPU, of one core")
+        named(grid[1], "memory")
+        named(grid[2], "generator's loop lag")
+        for axes, write in zip(grid, (fmt_share, mib, fmt_ms), strict=True):
             axes.set_ylim(0, max(axes.get_ylim()[1], 1e-3))
             axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _, write=write: _short(write(y))))
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _, write=write: short(write(y))))
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
             axes.set_xlabel("seconds")
-        _key(grid[1], [(name, shade) for name, _, shade in lines])
+        key(grid[1], [(name, shade) for name, _, shade in lines])
     return render(figure, "resources", "CPU, memory and loop lag of generator and server, second by second")
 
 
@@ -167,12 +169,12 @@ def _percentile_lines(axes: Axes, seconds: pd.DataFrame) -> None:
     ends = []
     for name, _, shade in LINES:
         width = 1.8 if name == "p50" else 1.3
-        axes.plot(gaps.index + 0.5, _positive(gaps[name]), color=colour(shade), lw=width, **_marker(seconds))
+        axes.plot(gaps.index + 0.5, positive(gaps[name]), color=colour(shade), lw=width, **marker(seconds))
         ends.append((name, float(seconds[name].iloc[-1]), shade))
-    _log_time(axes)
+    log_time(axes)
     low, high = axes.get_ylim()
     axes.set_ylim(low, high * (high / low) ** 0.08)  # room for the names of the phases
-    _labels(axes, float(seconds.index.max()) + 0.5, ends)
+    labels(axes, float(seconds.index.max()) + 0.5, ends)
 
 
 def _achieved(axes: Axes, frames: Frames, rows: pd.DataFrame) -> None:
@@ -181,12 +183,15 @@ def _achieved(axes: Axes, frames: Frames, rows: pd.DataFrame) -> None:
     lines = [("requests", requests, "green"), ("deliveries", arrived, "blue")]
     last = int(max([0, *(int(line.index.max()) for _, line, _ in lines if len(line))]))
     for _, line, shade in lines:
-        filled = line.reindex(np.arange(0, last + 1), fill_value=0)
-        axes.step(filled.index, filled, where="post", color=colour(shade), lw=1.2)
-    axes.set_ylim(bottom=0)
+        counts = line.reindex(np.arange(0, last + 1), fill_value=0).to_numpy()
+        # The last second has a width too.
+        axes.step(
+            np.arange(0, last + 2), np.append(counts, counts[-1]), where="post", color=colour(shade), lw=1.2
+        )
+    axes.set_ylim(0, max(axes.get_ylim()[1], 1))
     axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-    _named(axes, "per second")
-    _key(axes, [(name, shade) for name, line, shade in lines if len(line)])
+    named(axes, "per second")
+    key(axes, [(name, shade) for name, line, shade in lines if len(line)])
 
 
 def _errors(axes: Axes, rows: pd.DataFrame) -> None:
@@ -195,12 +200,13 @@ def _errors(axes: Axes, rows: pd.DataFrame) -> None:
     axes.bar(count.index + 0.5, count, color=colour("red"), width=0.9, lw=0)
     axes.set_ylim(0, max(1, int(count.max()) if len(count) else 0) * 1.15)
     axes.yaxis.set_major_locator(MaxNLocator(2, integer=True))
-    _named(axes, "errors" if len(count) else "errors: none")
+    named(axes, "errors" if len(count) else "errors: none")
 
 
 def _phases(grid: Sequence[Axes], frames: Frames, *, label: bool = True) -> None:
     """Shade the warm-up and every other phase, and name them on top."""
-    left, right = grid[0].get_xlim()
+    end = (frames.manifest.ended_ns - frames.manifest.origin_ns) / stats.SECOND
+    right = max(*(axes.dataLim.x1 for axes in grid if np.isfinite(axes.dataLim.x1)), end, 1.0)
     spans = list(_spans(frames, right))
     for number, (name, start, stop) in enumerate(spans):
         for axes in grid:
@@ -208,13 +214,13 @@ def _phases(grid: Sequence[Axes], frames: Frames, *, label: bool = True) -> None
                 axes.axvspan(
                     start, stop, color=colour("shade"), alpha=0.14 if name == WARM_UP else 0.05, lw=0
                 )
-        if label and (stop - start) > (right - left) * 0.06:
+        if label and (stop - start) > right * 0.06:
             where = ((start + stop) / 2, 0.985)
             place = grid[0].get_xaxis_transform()
             grid[0].text(
                 *where, name, transform=place, ha="center", va="top", fontsize=8, color=colour("mute")
             )
-    grid[0].set_xlim(0, max(right, 1))
+    grid[0].set_xlim(0, right)
 
 
 def _spans(frames: Frames, right: float) -> Iterator[tuple[str, float, float]]:
@@ -233,8 +239,14 @@ def _spans(frames: Frames, right: float) -> Iterator[tuple[str, float, float]]:
             yield phase.name, max(start, first), min(stop, right)
 
 
-def _objective_line(axes: Axes, frames: Frames, *operations: str) -> None:
-    for slo in _objectives(frames, operations):
+def _objective_lines(axes: Axes, frames: Frames, *operations: str) -> None:
+    """Draw the limits of these operations that are near enough to what was measured to be in one picture."""
+    low, high = axes.get_ylim()
+    near = [slo for slo in _objectives(frames, operations) if low / 3 <= slo.limit <= high * 10]
+    if axes.get_yscale() != "log" or not near:
+        return
+    axes.set_ylim(min(low, *(slo.limit / 1.2 for slo in near)), max(high, *(slo.limit * 1.6 for slo in near)))
+    for slo in near:
         axes.axhline(slo.limit, color=colour("red"), lw=1, ls=(0, (4, 3)))
         axes.annotate(
             f"objective {slo.name} {slo.text}",
@@ -259,17 +271,26 @@ def _objectives(frames: Frames, operations: Sequence[str]) -> Iterator[Slo]:
 
 
 def _nines(
-    name: str, series: Sequence[tuple[str, NDArray[np.int64], str]], alt: str, width: float = HALF
+    name: str, series: Sequence[tuple[str, NDArray[np.int64], str]], alt: str, limits: Sequence[Slo]
 ) -> Chart:
     drawn = [each for each in series if len(each[1])]
     if not drawn:
-        return no_data(name, "Nothing arrived after the warm-up." if name == "fanout" else "No data.", width)
+        return no_data(name, "Nothing arrived after the warm-up." if name == "fanout" else "No data.")
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(width, 3.0))
+        figure = Figure(figsize=(HALF, 3.0))
         axes = figure.subplots()
         for _, durations, shade in drawn:
             x, y = _curve(durations)
-            axes.plot(x, _positive(y), color=colour(shade), marker="o" if len(x) < 3 else "", ms=4)
+            axes.plot(
+                x,
+                positive(y),
+                color=colour(shade),
+                marker="o" if len(x) < 3 else "",
+                ms=4,
+                clip_on=len(x) >= 3,
+            )
+        for slo in limits:
+            _limit(axes, slo)
         axes.set_xscale("log")
         nines = [1, 2, 10, 100, 1_000, 10_000, 100_000]
         top = max(axes.get_xlim()[1], 2.5)
@@ -277,9 +298,20 @@ def _nines(
         axes.xaxis.set_major_locator(FixedLocator([x for x in nines if x <= top]))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: "min" if x <= 1 else f"p{100 - 100 / x:g}"))
-        _log_time(axes)
-        _key(axes, [(title, shade) for title, _, shade in drawn])
+        log_time(axes)
+        key(axes, [(title, shade) for title, _, shade in drawn])
     return render(figure, name, alt)
+
+
+def _limit(axes: Axes, slo: Slo) -> None:
+    """Mark the limit of a quantile where its curve must stay below."""
+    x = 1 / (1 - QUANTILES[slo.statistic])
+    axes.plot([x], [slo.limit], "v", color=colour("red"), ms=5)
+    text = f"{slo.operation.partition('.')[0]} {slo.statistic} {slo.text}"
+    offset: dict[str, Any] = {"xytext": (-6, 0), "textcoords": "offset points", "ha": "right", "va": "center"}
+    if x < 5:
+        offset |= {"xytext": (6, 0), "ha": "left"}
+    axes.annotate(text, (x, slo.limit), color=colour("red"), fontsize=7.5, **offset)
 
 
 def _curve(durations: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -290,70 +322,3 @@ def _curve(durations: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
     ranks = n - np.unique(np.geomspace(max(n - last, 1), n, POINTS).astype(np.int64))
     ranks = np.clip(np.sort(ranks), 0, n - 1)
     return n / (n - ranks), ordered[ranks]
-
-
-def _log_time(axes: Axes) -> None:
-    """Put a logarithmic axis of time on y, in ns inside and in µs, ms or s outside."""
-    axes.set_yscale("log")
-    low, high = axes.get_ylim()
-    if high / low < 4:  # so that at least two ticks are in sight
-        middle = (low * high) ** 0.5
-        axes.set_ylim(middle / 2.2, middle * 2.2)
-        low, high = axes.get_ylim()
-    subs = (1.0, 2.0, 5.0) if high / low < 2_000 else (1.0,)
-    axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=20))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda ns, _: _tick(ns)))
-
-
-def _tick(ns: float) -> str:
-    for unit, name in ((1e9, "s"), (1e6, "ms"), (1e3, "µs")):
-        if ns >= unit * 0.999:
-            return f"{ns / unit:g} {name}"
-    return f"{ns:g} ns"
-
-
-def _short(text: str) -> str:
-    """Drop the decimals that a round tick does not need: `20.0 %` becomes `20 %`."""
-    number, _, unit = text.partition(" ")
-    return f"{number.rstrip('0').rstrip('.') if '.' in number else number} {unit}".strip()
-
-
-def _labels(axes: Axes, x: float, ends: Sequence[tuple[str, float, str]]) -> None:
-    """Write each line's name at its end, pushed apart where lines end close to each other."""
-    low, high = axes.get_ylim()
-    gap = (high / low) ** 0.07
-    at = 0.0
-    for name, y, shade in reversed(ends):
-        at = max(y, at * gap, low)
-        place: dict[str, Any] = {
-            "xytext": (6, 0),
-            "textcoords": "offset points",
-            "va": "center",
-            "annotation_clip": False,
-        }
-        axes.annotate(name, (x, at), color=colour(shade), fontsize=8.5, fontweight="bold", **place)
-
-
-def _key(axes: Axes, entries: Sequence[tuple[str, str]]) -> None:
-    """Name the lines above the plot, each in its colour: nearer to them than a legend."""
-    x = 1.0
-    width = axes.get_window_extent().width * 72 / axes.figure.dpi
-    for name, shade in reversed(entries):
-        place: dict[str, Any] = {"xycoords": "axes fraction", "ha": "right", "va": "bottom"}
-        axes.annotate(name, (x, 1.03), color=colour(shade), fontsize=8.5, fontweight="bold", **place)
-        x -= (len(name) + 2.5) * 5.0 / width
-
-
-def _named(axes: Axes, title: str) -> None:
-    axes.set_title(title, pad=5)
-
-
-def _marker(line: pd.Series[Any] | pd.DataFrame) -> dict[str, Any]:
-    """Show a single point as a point: a line of it would be invisible."""
-    return {"marker": "o", "ms": 4} if len(line) < 2 else {}
-
-
-def _positive(durations: Any) -> Any:
-    """Keep a duration of 0 on a logarithmic axis: at 1 µs, below anything that a socket can do."""
-    return np.maximum(np.asarray(durations, dtype=float), 1e3)

@@ -15,7 +15,7 @@ import pandas as pd
 from msgspec import Struct
 
 from analysis import stats
-from analysis.frames import Frames, ended, measured_from, of_kind, succeeded, values
+from analysis.frames import Frames, ended, measured_from, of_kind, per_second, succeeded, values
 from analysis.stats import Quantile, Share
 from reports.sample import Fate, Kind, Outcome
 from talkamie.contract import ACTIONS, OPERATIONS
@@ -129,7 +129,7 @@ class ResourceFigures(Struct, frozen=True):
 class Resources(Struct, frozen=True):
     processes: list[ResourceFigures]
     rss_together_max: int | None
-    generator_cpu: float | None
+    generator_cpu: float | None  # mean of the busiest process
     server_cpu: float | None
     loop_lag: int | None  # in 95 of 100 seconds the worst wake-up was no later
     read_lag: Times
@@ -280,25 +280,32 @@ def resources(frames: Frames) -> Resources:
     """Return what the generator and, where it ran here, the server used after the warm-up."""
     frame = frames.resources
     frame = frame[frame["at"] >= measured_from(frames.manifest)]
+    groups = [
+        (str(process), str(worker), rows)
+        for (process, worker), rows in frame.groupby(["process", "worker"], observed=True, sort=False)
+    ]
+    kinds = [process for process, _, _ in groups]
     processes = [
         ResourceFigures(
-            process=str(name),
+            process=f"{process} {worker}" if kinds.count(process) > 1 else process,
             cpu_mean=float(rows["cpu"].mean()),
             cpu_max=float(rows["cpu"].max()),
             rss_max=int(rows["rss"].max()),
             fds_max=int(rows["fds"].max()),
             samples=len(rows),
         )
-        for name, rows in frame.groupby("process", observed=True, sort=True)
+        for process, worker, rows in sorted(groups, key=lambda group: group[:2])
     ]
-    together = frame.groupby("second")[["rss"]].sum()
-    cpu = {each.process: each.cpu_mean for each in processes}
+    busiest = {
+        kind: max((each.cpu_mean for each in processes if each.process.split()[0] == kind), default=None)
+        for kind in ("generator", "server")
+    }
     lag = values(frame[frame["process"] == "generator"], "loop_lag")
     return Resources(
         processes=processes,
-        rss_together_max=int(values(together, "rss").max()) if len(frame) else None,
-        generator_cpu=cpu.get("generator"),
-        server_cpu=cpu.get("server"),
+        rss_together_max=int(per_second(frame, "rss").max()) if len(frame) else None,
+        generator_cpu=busiest["generator"],
+        server_cpu=busiest["server"],
         loop_lag=stats.quantile(lag, 0.95) if len(lag) else None,
         read_lag=times(_read_lags(frames)),
     )

@@ -107,6 +107,14 @@ def ended(manifest: Manifest, *tables: pd.DataFrame) -> int:
     return max([int(manifest.origin_ns), *(int(column.max()) for column in columns if len(column))])
 
 
+def per_second(resources: pd.DataFrame, column: str) -> pd.Series[Any]:
+    """Return one column by second, added up over all processes."""
+    # The mean first: a process that was a little late may have left two rows in one second.
+    each = resources.groupby(["second", "process", "worker"], observed=True)[column].mean()
+    total: pd.Series[Any] = each.groupby("second").sum()
+    return total
+
+
 def succeeded(samples: pd.DataFrame) -> pd.DataFrame:
     """Return the attempts whose times may enter a distribution."""
     return samples[samples["outcome"] == Outcome.OK]

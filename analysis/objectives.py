@@ -96,7 +96,9 @@ def _judge_quantile(slo: Slo, frames: Frames) -> Objective:
     if not stats.shown(n, q):
         least = ceil(stats.TAIL / (1 - q) - 1e-9)
         reason = (
-            f"{fmt_count(n)} samples of the {fmt_count(least)} that it needs" if n else "there is no data"
+            f"it has {fmt_count(n)} of the {fmt_count(least)} samples that it needs"
+            if n
+            else "there is no data"
         )
         return _objective(slo, "ms", State.NOT_SHOWN, n=n, more=least - n, reason=reason)
     found = stats.quantiles(durations, [q])[0]

@@ -23,7 +23,7 @@ from analysis import notebook
 from analysis import verdict as judging
 from analysis.figures import GROUPS
 from analysis.files import write_private
-from analysis.formats import FORMATS, NONE, fmt_bytes, fmt_ms, fmt_text
+from analysis.formats import FORMATS, NONE, fmt_bytes, fmt_ms, fmt_span, fmt_text
 from analysis.frames import Frames
 from analysis.verdict import Verdict, Word
 from reports.artefact import Run
@@ -90,6 +90,7 @@ class Report:
                 v=tree,
                 figure=lambda path, form, **interval: figure(tree, path, form, **interval),
                 chat=_position(self.verdict.deliveries, "deliveries", "operation", "chat.delivered"),
+                chat_known=any(row.operation == "chat.delivered" for row in self.verdict.deliveries),
                 ping=_position(self.verdict.operations, "operations", "group", "ping"),
                 broken=sum(not rule.holds for rule in self.verdict.validity),
                 groups=[(group, TITLES[group]) for group in GROUPS.values()],
@@ -97,7 +98,7 @@ class Report:
                 glyphs={str(name): glyph for name, glyph in GLYPHS.items()},
                 states=STATES,
                 stamps=STAMPS.get(self.manifest.clock.stamps, "nobody knows how this was stamped"),
-                deadline=fmt_ms(self.manifest.deadline_ns),
+                deadline=fmt_span(self.manifest.deadline_ns),
                 facts=facts(self.manifest),
                 against=self.against,
                 changes=_changes(self.verdict, self.against) if self.against else [],

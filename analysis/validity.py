@@ -42,7 +42,7 @@ class Rule(Struct, frozen=True):
     @property
     def sentence(self) -> str:
         """What happened, the figure, what to do."""
-        return f"{self.rule}: {self.figure}, expected {self.limit}. {self.remedy}"
+        return f"{self.rule[0].upper()}{self.rule[1:]}: {self.figure}, expected {self.limit}. {self.remedy}"
 
 
 def rules(

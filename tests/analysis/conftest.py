@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from reports.artefact import create, seal
+from reports.artefact import create, seal, with_worker
 from reports.manifest import (
     Clock,
     Machine,
@@ -182,8 +182,9 @@ def resources(rng: np.random.Generator, seconds: int, *, lag: int = 2 * MS) -> p
     n = 2 * seconds
     generator = np.arange(n) % 2 == 0
     return table(
-        RESOURCES,
+        with_worker(RESOURCES),
         {
+            "worker": np.where(generator, "w0", "main"),
             "at": ORIGIN + (np.arange(n) // 2) * SECOND + SECOND // 2,
             "process": np.where(generator, "generator", "server"),
             "cpu": np.where(generator, rng.uniform(0.2, 0.35, n), rng.uniform(0.4, 0.8, n)),

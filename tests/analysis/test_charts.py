@@ -11,6 +11,7 @@ import pytest
 from analysis import charts, svg
 from analysis.frames import Frames
 from analysis.svg import Chart
+from reports.artefact import with_worker
 from reports.sample import DELIVERIES, RESOURCES, Fate, Outcome
 from tests.analysis.conftest import ORIGIN, SECOND, Build, table
 from tests.analysis.test_verdict import attempts
@@ -56,7 +57,11 @@ def test_a_chart_is_the_same_every_time(build: Build, draw: Callable[[Frames], C
 def test_nothing_to_draw_is_said_in_words(build: Build) -> None:
     """A sentence instead of empty axes."""
     frames = Frames(
-        build(n=0, ledger=0, tables={"resources": table(RESOURCES, {}), "deliveries": table(DELIVERIES, {})})
+        build(
+            n=0,
+            ledger=0,
+            tables={"resources": table(with_worker(RESOURCES), {}), "deliveries": table(DELIVERIES, {})},
+        )
     )
     assert "No https operation" in charts.timeline(frames).svg
     assert "No ping was answered" in charts.ping(frames).svg
