@@ -32,6 +32,9 @@ HALF = 4.7
 LINES = (("p99", 0.99, "orange"), ("p95", 0.95, "purple"), ("p50", 0.5, "blue"))
 DELIVERY_COLOURS = dict(zip(DELIVERED, ("blue", "orange", "green"), strict=True))
 REQUESTS = (Kind.REQUEST, Kind.SOCKET)
+FAILURES = (int(Outcome.FAILED), int(Outcome.TIMEOUT), int(Outcome.BROKEN))
+BINS = 300
+WIDTHS = (1, 2, 5, 10, 20, 30, 60)
 POINTS = 400
 """No curve has more points than a screen can show."""
 
@@ -44,14 +47,15 @@ def timeline(frames: Frames) -> Chart:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDE, 4.9))
         axes = figure.subplots(3, 1, sharex=True, height_ratios=[3.2, 1.3, 0.7], gridspec_kw={"hspace": 0.3})
-        seconds = _quantiles_per_second(succeeded(rows))
-        _percentile_lines(axes[0], seconds)
-        _achieved(axes[1], frames, rows)
-        _errors(axes[2], rows)
+        arrived = frames.deliveries[frames.deliveries["arrived"] > 0]
+        width = _width(rows["second"], arrived["second"])
+        _percentile_lines(axes[0], _quantiles_per_bin(succeeded(rows), width), width)
+        _achieved(axes[1], [_per_bin(each["second"], width) for each in (succeeded(rows), arrived)], width)
+        _errors(axes[2], rows, width)
         _objective_lines(axes[0], frames, "https", "wss")
         _phases(axes, frames)
         axes[2].set_xlabel("seconds since the start of the load")
-        named(axes[0], "response time")
+        named(axes[0], "response time" + (f", {width} s at a time" if width > 1 else ""))
     return render(figure, "timeline", "Response time percentiles, throughput and errors, second by second")
 
 
@@ -91,7 +95,7 @@ def ping(frames: Frames) -> Chart:
         at = (some["arrived"] - frames.manifest.origin_ns) / stats.SECOND
         axes.scatter(at, positive(some["response"]), s=7, color=colour("blue"), alpha=0.45, lw=0)
         lost = of_kind(frames.samples, Kind.PING)
-        lost = lost[lost["outcome"].isin([int(Outcome.TIMEOUT), int(Outcome.BROKEN), int(Outcome.FAILED)])]
+        lost = lost[lost["outcome"].isin(FAILURES)].head(POINTS)
         log_time(axes)
         if len(lost):
             when = (lost["arrived"] - frames.manifest.origin_ns) / stats.SECOND
@@ -113,6 +117,8 @@ def resources(frames: Frames) -> Chart:
         figure = Figure(figsize=(WIDE, 2.2))
         grid = figure.subplots(1, 3, gridspec_kw={"wspace": 0.24})
         shades = {"generator": "blue", "server": "orange"}
+        width = _width(table["second"])
+        table = table.assign(second=_bins(table["second"], width) * width)
         lines = [(name, table[table["process"] == name], shade) for name, shade in shades.items()]
         lines = [line for line in lines if len(line[1])]
         for name, rows, shade in lines:
@@ -147,60 +153,70 @@ def no_data(name: str, sentence: str, width: float = HALF) -> Chart:
 # --- Parts of charts -----------------------------------------------------------------------------------
 
 
-def _quantiles_per_second(ok: pd.DataFrame) -> pd.DataFrame:
-    """Return nearest-rank quantiles by second, in ns; a second without a success has no row."""
-    ordered = ok[["second", "response"]].sort_values(["second", "response"], kind="stable")
-    second, response = values(ordered, "second"), values(ordered, "response")
-    each, start, count = np.unique(second, return_index=True, return_counts=True)
+def _width(*seconds: pd.Series[Any]) -> int:
+    """Return the width of a bin in seconds, so that no run, however long, has more than BINS of them."""
+    last = max([0, *(int(each.max()) for each in seconds if len(each))])
+    return next((width for width in WIDTHS if last < width * BINS), -(-(last + 1) // BINS))
+
+
+def _bins(seconds: pd.Series[Any], width: int) -> NDArray[np.int64]:
+    found: NDArray[np.int64] = np.maximum(seconds.to_numpy(dtype=np.int64), 0) // width
+    return found
+
+
+def _per_bin(seconds: pd.Series[Any], width: int) -> NDArray[np.int64]:
+    return np.bincount(_bins(seconds, width))
+
+
+def _quantiles_per_bin(ok: pd.DataFrame, width: int) -> pd.DataFrame:
+    """Return nearest-rank quantiles by bin, in ns; a bin without a success has no row."""
+    times, bins = values(ok, "response"), _bins(ok["second"], width)
+    order = np.lexsort((times, bins))
+    each, start, count = np.unique(bins[order], return_index=True, return_counts=True)
     found = {
-        name: response[start + np.maximum(np.ceil(count * q - 1e-9).astype(np.int64), 1) - 1]
+        name: times[order][start + np.maximum(np.ceil(count * q - 1e-9).astype(np.int64), 1) - 1]
         for name, q, _ in LINES
     }
     return pd.DataFrame(found, index=each)
 
 
-def _percentile_lines(axes: Axes, seconds: pd.DataFrame) -> None:
-    if seconds.empty:
+def _percentile_lines(axes: Axes, bins: pd.DataFrame, width: int) -> None:
+    if bins.empty:
         axes.text(0.5, 0.5, "nothing succeeded", transform=axes.transAxes, ha="center", color=colour("mute"))
         axes.yaxis.set_major_locator(NullLocator())
         return
-    index = np.arange(seconds.index.min(), seconds.index.max() + 1)
-    gaps = seconds.reindex(index)
-    ends = []
+    # A bin without a success is a gap in the line, not a bridge over it.
+    gaps = bins.reindex(np.arange(bins.index.min(), bins.index.max() + 1))
+    middle = (gaps.index.to_numpy() + 0.5) * width
     for name, _, shade in LINES:
-        width = 1.8 if name == "p50" else 1.3
-        axes.plot(gaps.index + 0.5, positive(gaps[name]), color=colour(shade), lw=width, **marker(seconds))
-        ends.append((name, float(seconds[name].iloc[-1]), shade))
+        lw = 1.8 if name == "p50" else 1.3
+        axes.plot(middle, positive(gaps[name]), color=colour(shade), lw=lw, **marker(bins))
     log_time(axes)
     low, high = axes.get_ylim()
     axes.set_ylim(low, high * (high / low) ** 0.08)  # room for the names of the phases
-    labels(axes, float(seconds.index.max()) + 0.5, ends)
+    labels(axes, float(middle[-1]), [(name, float(bins[name].iloc[-1]), shade) for name, _, shade in LINES])
 
 
-def _achieved(axes: Axes, frames: Frames, rows: pd.DataFrame) -> None:
-    requests = succeeded(rows)["second"].value_counts().sort_index()
-    arrived = frames.deliveries[frames.deliveries["arrived"] > 0]["second"].value_counts().sort_index()
-    lines = [("requests", requests, "green"), ("deliveries", arrived, "blue")]
-    last = int(max([0, *(int(line.index.max()) for _, line, _ in lines if len(line))]))
-    for _, line, shade in lines:
-        counts = line.reindex(np.arange(0, last + 1), fill_value=0).to_numpy()
-        # The last second has a width too.
-        axes.step(
-            np.arange(0, last + 2), np.append(counts, counts[-1]), where="post", color=colour(shade), lw=1.2
-        )
+def _achieved(axes: Axes, counts: Sequence[NDArray[np.int64]], width: int) -> None:
+    lines = [("requests", counts[0], "green"), ("deliveries", counts[1], "blue")]
+    lines = [line for line in lines if len(line[1])]
+    for _, count, shade in lines:
+        # The last bin has a width too.
+        edges, heights = np.arange(len(count) + 1) * width, np.append(count, count[-1]) / width
+        axes.step(edges, heights, where="post", color=colour(shade), lw=1.2)
     axes.set_ylim(0, max(axes.get_ylim()[1], 1))
     axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     named(axes, "per second")
-    key(axes, [(name, shade) for name, line, shade in lines if len(line)])
+    key(axes, [(name, shade) for name, _, shade in lines])
 
 
-def _errors(axes: Axes, rows: pd.DataFrame) -> None:
-    bad = rows[rows["outcome"].isin([int(Outcome.FAILED), int(Outcome.TIMEOUT), int(Outcome.BROKEN)])]
-    count = bad["second"].value_counts().sort_index()
-    axes.bar(count.index + 0.5, count, color=colour("red"), width=0.9, lw=0)
-    axes.set_ylim(0, max(1, int(count.max()) if len(count) else 0) * 1.15)
+def _errors(axes: Axes, rows: pd.DataFrame, width: int) -> None:
+    count = _per_bin(rows[rows["outcome"].isin(FAILURES)]["second"], width)
+    at = np.flatnonzero(count)
+    axes.bar((at + 0.5) * width, count[at], color=colour("red"), width=0.9 * width, lw=0)
+    axes.set_ylim(0, max(1, *count, 0) * 1.15)
     axes.yaxis.set_major_locator(MaxNLocator(2, integer=True))
-    named(axes, "errors" if len(count) else "errors: none")
+    named(axes, "errors" if len(at) else "errors: none")
 
 
 def _phases(grid: Sequence[Axes], frames: Frames, *, label: bool = True) -> None:

@@ -54,12 +54,12 @@ class Frames:
         frame = _pandas(self._run.resources())
         return frame.assign(second=_seconds(frame["at"], self.manifest))
 
-    @property
+    @cached_property
     def steady(self) -> pd.DataFrame:
         """The samples that are judged."""
         return self.samples[self.samples["steady"]]
 
-    @property
+    @cached_property
     def fanout(self) -> pd.DataFrame:
         """The deliveries whose latency is judged: they arrived, once, and were sent after the warm-up."""
         frame = self.deliveries

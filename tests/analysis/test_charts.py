@@ -12,7 +12,7 @@ from analysis import charts, svg
 from analysis.frames import Frames
 from analysis.svg import Chart
 from reports.artefact import with_worker
-from reports.sample import DELIVERIES, RESOURCES, Fate, Outcome
+from reports.sample import DELIVERIES, RESOURCES, SAMPLES, Fate, Outcome
 from tests.analysis.conftest import ORIGIN, SECOND, Build, table
 from tests.analysis.test_verdict import attempts
 
@@ -85,3 +85,12 @@ def test_phases_are_named(build: Build) -> None:
     """Warm-up and every phase of the manifest stand above the timeline."""
     frames = Frames(build(n=300, ledger=10, measured_from_ns=ORIGIN + 20 * SECOND))
     assert {"warm-up", "steady"} <= set(re.findall(r">([a-z-]+)</text>", charts.timeline(frames).svg))
+
+
+def test_an_hour_is_drawn_with_as_many_points_as_five_minutes(build: Build) -> None:
+    """A chart's size is bounded, whatever the run's length, and so is a clock that went wild."""
+    frames = Frames(build(n=40_000, ledger=20_000, seconds=7_200, failing=0.5))
+    assert sum(len(draw(frames).svg) for draw in ALL) < 600_000
+    wild = attempts(2, Outcome.OK).to_pydict()
+    wild["arrived"] = [2**62, 2**62]
+    assert "NaN" not in charts.timeline(Frames(build(tables={"samples": table(SAMPLES, wild)}))).svg

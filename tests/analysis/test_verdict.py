@@ -12,8 +12,9 @@ import pytest
 
 from analysis import verdict
 from analysis.verdict import Verdict, Word
+from reports.artefact import with_worker
 from reports.manifest import Clock, Worker
-from reports.sample import SAMPLES, Fate, Kind, Outcome
+from reports.sample import RESOURCES, SAMPLES, Fate, Kind, Outcome
 from tests.analysis.conftest import MS, ORIGIN, SECOND, Build, table
 
 
@@ -165,3 +166,22 @@ def test_one_request_shows_no_quantile(build: Build) -> None:
     assert found.operations[0].response.p50 is None
     assert found.operations[0].response.max == MS
     assert found.verdict is Word.PASS
+
+
+def test_several_generators_are_told_apart(build: Build) -> None:
+    """Each process has its row, the busiest is the one in view, and memory is added up over all of them."""
+    n = 60
+    first = np.arange(n) % 2 == 0
+    rows = table(
+        with_worker(RESOURCES),
+        {
+            "at": ORIGIN + (6 + np.arange(n) // 2) * SECOND,
+            "process": ["generator"] * n,
+            "worker": np.where(first, "w0", "w1"),
+            "cpu": np.where(first, 0.25, 0.5),
+            "rss": np.where(first, 100, 30),
+        },
+    )
+    found = judged(build, tables={"resources": rows}).resources
+    assert [each.process for each in found.processes] == ["generator w0", "generator w1"]
+    assert (found.generator_cpu, found.server_cpu, found.rss_together_max) == (0.5, None, 130)
