@@ -154,7 +154,7 @@ def _config(app: Any, context: ssl.SSLContext | None, settings: Settings) -> uvi
         lifespan="off",
         interface="asgi3",
         log_config=None,
-        log_level="error",
+        log_level="critical",
         access_log=False,
         proxy_headers=False,
         server_header=False,

@@ -19,12 +19,11 @@ from typing import Any
 
 import httpx
 import pytest
-from websockets.sync.client import ClientConnection, connect
 
+from tests.talkamie.client import TIMEOUT_S, Client
 from tests.talkamie.world import World, worlds
 
 Ready = dict[str, Any]
-TIMEOUT_S = 5.0
 PASSWORD = "correct horse battery"
 
 
@@ -78,7 +77,7 @@ class Person:
     http: httpx.Client
     ready: Ready
     tls: ssl.SSLContext | None
-    sockets: list[ClientConnection] = field(default_factory=list)
+    sockets: list[Client] = field(default_factory=list)
 
     def call(self, method: str, path: str, body: Any = None, *, status: int = 200, **query: Any) -> Any:
         """Send a request, expect `status`, and return the whole envelope."""
@@ -92,7 +91,7 @@ class Person:
         assert answer.status_code == status, answer.text
         return answer.json()
 
-    def connect(self, *, authenticate: bool = True) -> ClientConnection:
+    def connect(self, *, authenticate: bool = True) -> Client:
         """Open a socket; authenticated unless told otherwise."""
         socket = open_socket(self.ready, self.tls)
         self.sockets.append(socket)
@@ -144,22 +143,20 @@ def befriend(one: Person, other: Person) -> str:
     return str(accepted["data"]["chat"]["id"])
 
 
-def open_socket(ready: Ready, tls: ssl.SSLContext | None) -> ClientConnection:
-    return connect(
-        ready["wss"], ssl=tls, legacy=True, compression=None, ping_interval=None, max_size=None, proxy=None
-    )
+def open_socket(ready: Ready, tls: ssl.SSLContext | None) -> Client:
+    return Client(ready["wss"], tls)
 
 
-def send(socket: ClientConnection, action: str, **fields: Any) -> None:
+def send(socket: Client, action: str, **fields: Any) -> None:
     socket.send(json.dumps({"action": action, **fields}))
 
 
-def receive(socket: ClientConnection) -> Any:
+def receive(socket: Client) -> Any:
     """Return the next frame, which must come soon."""
-    return json.loads(socket.recv(TIMEOUT_S))
+    return json.loads(socket.recv())
 
 
-def ask(socket: ClientConnection, action: str, *, status: int = 200, **fields: Any) -> Any:
+def ask(socket: Client, action: str, *, status: int = 200, **fields: Any) -> Any:
     """Send a frame and return its answer; frames of other actions that come first are dropped."""
     send(socket, action, **fields)
     while (frame := receive(socket)).get("action") != action:
@@ -168,7 +165,7 @@ def ask(socket: ClientConnection, action: str, *, status: int = 200, **fields: A
     return frame
 
 
-def quiet(socket: ClientConnection) -> bool:
+def quiet(socket: Client) -> bool:
     """Tell whether nothing is under way: frames keep their order, so this ping's answer comes next."""
     send(socket, "ping")
     return bool(receive(socket)["action"] == "ping")

@@ -17,7 +17,8 @@ import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from tests.talkamie.conftest import PASSWORD, TIMEOUT_S, Person, Ready, ask, open_socket, running
+from tests.talkamie.client import TIMEOUT_S
+from tests.talkamie.conftest import PASSWORD, Person, Ready, ask, open_socket, running
 
 pytestmark = pytest.mark.end_to_end
 COMMAND = [sys.executable, "-m", "talkamie.server"]
@@ -108,7 +109,7 @@ def test_the_end_is_told_to_sockets_and_requests_are_finished() -> None:
             ask(wire, "ping")  # by now the request has begun too
             process.send_signal(signal.SIGTERM)
             with pytest.raises(ConnectionClosed) as closed:
-                wire.recv(TIMEOUT_S)
+                wire.recv()
             secure.sendall(body[-1:])
             assert secure.recv(65536).startswith(b"HTTP/1.1 401")
         assert closed.value.rcvd is not None
@@ -181,7 +182,7 @@ def test_without_platform_limits_big_messages_pass() -> None:
         open_socket(ready, None) as wire,
     ):
         wire.send("x" * 200_000)
-        assert json.loads(wire.recv(TIMEOUT_S))["statusCode"] == 400
+        assert json.loads(wire.recv())["statusCode"] == 400
 
 
 def test_a_head_without_end_is_refused(server: Ready, tls: ssl.SSLContext) -> None:
