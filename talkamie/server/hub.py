@@ -7,7 +7,7 @@ than `EVICT_BYTES` unread is cut off, so that one stalled reader never stalls a 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -163,10 +163,6 @@ class Hub:
                 socket.connection.close_with(GOING_AWAY, "idle for too long")
             elif platform_limits and age > MAX_CONNECTION_S * _SECOND:
                 socket.connection.close_with(GOING_AWAY, "connected for too long")
-
-    def users(self) -> Iterator[str]:
-        """Yield everybody who has a socket."""
-        return iter(self._of_user)
 
     def _write(self, socket: Socket, frame: bytes) -> Fate:
         connection = socket.connection

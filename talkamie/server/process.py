@@ -65,6 +65,8 @@ class Listener(uvicorn.Server):
 def run(options: argparse.Namespace) -> None:
     """Serve until told to stop. Raises StartError."""
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s")
+    # Until the loop takes the signals over: what was made so far is removed on this way out too.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="talkamie-")))
         sock = _listen(options.host, options.port)

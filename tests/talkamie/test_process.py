@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -190,6 +191,44 @@ def test_a_head_without_end_is_refused(server: Ready, tls: ssl.SSLContext) -> No
     with httpx.Client(verify=tls, trust_env=False) as http:
         answer = http.get(server["https"] + "/interests", headers={"x-big": "x" * 40_000})
         assert answer.status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("request_head", "status"),
+    [
+        ("POST /v1/otp HTTP/1.1\r\nContent-Length: 3000000", 413),
+        ("POST /v1/otp HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked", 400),
+        ("POST /v1/otp HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6", 400),
+        ("POST /v1/otp HTTP/1.1\r\nContent-Length: -5", 400),
+        ("GET /v1/chat/%zz%00%ff HTTP/1.1", 401),
+        ("GET /v1//interests HTTP/1.1", 404),
+        ("GET /v1/../v1/interests HTTP/1.1", 404),
+        ("GET /v1/interests?keyword=%ff HTTP/1.1", 400),
+        ("GET http://elsewhere.test/v1/interests HTTP/1.1", 200),
+        ("GET nonsense HTTP/1.1", 400),
+        ("BREW /v1/interests HTTP/1.1", 400),
+        ("GET /v1/interests HTTP/9.9", 400),
+        ("\x00\x01\x02", 400),
+    ],
+)
+def test_a_strange_request_has_a_plain_answer(
+    server: Ready, tls: ssl.SSLContext, request_head: str, status: int
+) -> None:
+    """Smuggling, traversal, bad escapes and nonsense: a status below 500, and the server goes on."""
+    address = urlsplit(server["https"])
+    raw = socket.create_connection((address.hostname, address.port), TIMEOUT_S)
+    with tls.wrap_socket(raw, server_hostname=address.hostname) as secure:
+        secure.sendall(request_head.encode() + b"\r\nHost: x\r\n\r\n")
+        assert int(secure.recv(65536).split()[1]) == status
+
+
+def test_it_listens_on_ipv6_too() -> None:
+    """The certificate covers ::1."""
+    with running("--host", "::1", "--port", "0") as (ready, _):
+        assert ready["wss"].startswith("wss://[::1]:")
+        context = ssl.create_default_context(cafile=ready["ca"])
+        with httpx.Client(verify=context, trust_env=False) as http:
+            assert http.get(ready["https"] + "/interests").status_code == 200
 
 
 @pytest.mark.parametrize(
