@@ -26,6 +26,7 @@ from tests.analysis.test_verdict import attempts
 
 ROOT = Path(page.__file__).parent.parent
 HOSTILE = '<script>alert("x")</script>'
+OTHER = "20261122T200000Z-typical-0000"
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
 
@@ -84,7 +85,8 @@ def built(name: str, root: Path) -> Path:
             "tables": {"samples": hostile()},
         },
     }
-    return page.build(on_disk(fake_run(root, **runs[name]), root / name))
+    other = on_disk(fake_run(root, n=500, ledger=200, id=OTHER), root / name) if name == "partial" else None
+    return page.build(on_disk(fake_run(root, **runs[name]), root / name), other)
 
 
 def hostile() -> Any:
@@ -221,16 +223,28 @@ def test_a_script_takes_its_run_from_the_environment(
     assert page.open_report("reports/nowhere").verdict.totals.attempts == 2
 
 
-def test_a_comparison_is_called_descriptive(tmp_path: Path) -> None:
+def test_a_comparison_is_called_descriptive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against another run each metric has both figures and the change, and that is called no verdict."""
-    here = on_disk(fake_run(tmp_path, n=3_000, ledger=3_000, slow=2.0), tmp_path / "here")
-    there = on_disk(
-        fake_run(tmp_path, n=3_000, ledger=3_000, id="20261122T200000Z-typical-0000"), tmp_path / "there"
-    )
-    text = read(page.build(here, there)).text
-    assert "Against 20261122T200000Z-typical-0000" in text
+    monkeypatch.setattr(sys, "argv", ["one_run.py"])
+    slow: dict[str, Any] = {"n": 3_000, "ledger": 3_000, "slow": 2.0, "seed": 1}
+    here = on_disk(fake_run(tmp_path, **slow), tmp_path / "here")
+    there = on_disk(fake_run(tmp_path, n=3_000, ledger=3_000, id=OTHER), tmp_path / "there")
+    text = page.open_report(here, there).section("against")
+    assert f"Against {OTHER}" in text
     assert "Descriptive" in text
-    assert re.search(r"\+\d+\.\d %", text)
+    change = re.search(r"chat.delivered</th>.*?([+-]\d+\.\d) %", text)
+    assert change is not None
+    assert 80 < float(change[1]) < 120
+    assert page.open_report(here).section("against").strip() == ""
+
+
+def test_a_page_may_stand_against_another_run(pages: Callable[[str], Path]) -> None:
+    """The notebook names the other run by a path from its own folder."""
+    page_path = pages("partial")
+    assert f"Against {OTHER}" in read(page_path).text
+    assert f"AGAINST = '../{OTHER}'" in json.dumps(
+        json.loads((page_path.parent / "report.ipynb").read_text())
+    )
 
 
 def test_a_notebook_that_fails_says_why(tmp_path: Path) -> None:
