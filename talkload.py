@@ -5,6 +5,7 @@ Exit codes: 0 pass · 1 failed · 2 usage or configuration · 3 inconclusive · 
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import sys
@@ -44,6 +45,12 @@ class _Seconds(click.ParamType):
         return min(float(number) * scale, 1e6)
 
 
+def _finite(_ctx: click.Context, _param: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is not a number to work with")
+    return value
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="talkload")
 def main() -> None:
@@ -53,7 +60,9 @@ def main() -> None:
 @main.command(context_settings={"ignore_unknown_options": False})
 @click.argument("scenario", default="typical")
 @click.option("--users", type=click.IntRange(1, 100_000), help="People at once; default: the scenario's.")
-@click.option("--spawn-rate", type=click.FloatRange(0, 1e6, min_open=True), help="People a second.")
+@click.option(
+    "--spawn-rate", type=click.FloatRange(0, 1e6, min_open=True), callback=_finite, help="People a second."
+)
 @click.option("--run-time", type=_Seconds(), help="How long, such as 60s or 5m.")
 @click.option(
     "--seed", type=click.IntRange(0, 2**63), default=1, show_default=True, help="Same seed, same people."

@@ -163,6 +163,7 @@ def _classify(error: BaseException) -> tuple[Outcome, str]:
         case HTTPConnectionClosed():
             return Outcome.BROKEN, "connection closed"
         case HTTPParseError():
-            return Outcome.FAILED, "not HTTP"
+            broke_off = "Incomplete" in str(error)  # the library has no class of its own for it
+            return (Outcome.BROKEN, "connection closed") if broke_off else (Outcome.FAILED, "not HTTP")
         case _:
             return Outcome.BROKEN, type(error).__name__

@@ -137,6 +137,7 @@ class Run:
         if self._spawned and len(self._online_once) >= self._spawned and not self.manifest.measured_from_ns:
             self.manifest.measured_from_ns = clock.now()
             self.event("steady", users=len(self._online_once))
+            book.write_manifest(self.folder, self.manifest)  # whoever reads a killed run must know it too
 
     # --- Keeping the books ---
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from gevent.event import Event as Bell
-from locust import task
+from locust import constant, task
 from locust.exception import StopUser
 
 from loadtests import clock
@@ -29,6 +29,7 @@ class VirtualUser(App):
     """A person of the current run. Implements `scenarios.actor.Actor`."""
 
     abstract = True
+    wait_time = constant(1)  # only between lives: if one breaks by our own mistake, the next must not spin
     kind: UserType = "senior"
     habits: ClassVar[journeys.Habits]
 

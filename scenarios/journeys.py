@@ -54,20 +54,26 @@ def live(actor: Actor, habits: Habits) -> None:
     """Visit the service again and again, until the actor raises Finished."""
     while True:
         try:
-            if actor.user.id is UNSET:
-                sign_up(actor)
-            app_start(actor)
-            while not actor.visit_is_over():
-                if habits.mix:
-                    _pass_the_time(actor, habits)
-                else:
-                    _lurk(actor)
+            _visit(actor, habits)
+            pause = "away"
         except Unhappy:
-            actor.think("recover")
+            pause = "recover"
         actor.close_socket()
-        actor.think("away")
-        if actor.user.id is not UNSET and actor.rng.random() < habits.newcomers:
-            sign_out(actor)
+        actor.think(pause)
+
+
+def _visit(actor: Actor, habits: Habits) -> None:
+    """Come in, stay as long as one likes, leave; now and then for good."""
+    if actor.user.id is UNSET:
+        sign_up(actor)
+    app_start(actor)
+    while not actor.visit_is_over():
+        if habits.mix:
+            _pass_the_time(actor, habits)
+        else:
+            _lurk(actor)
+    if actor.rng.random() < habits.newcomers:
+        sign_out(actor)
 
 
 def _lurk(actor: Actor) -> None:
@@ -283,7 +289,9 @@ def _react_to_alert(actor: Actor, habits: Habits, alert: Alert) -> None:
         return
     kind = "connection" if alert.type == "connect-request" else "message-request"
     with actor.journey("connect" if kind == "connection" else kind):
-        actor.call("get-user", id=asked_by)
+        other = actor.call("get-user", id=asked_by)
+        if not _is_waiting(other, kind):
+            return  # it was settled or taken back before the alert was looked at: the app shows no buttons
         actor.think("profile-read")
         if actor.rng.random() < habits.accepts:
             chat = actor.call(f"accept-{kind}", id=asked_by).chat
@@ -302,6 +310,16 @@ def _asked_by(alert: Alert) -> Id | None:
         waits = alert.type == "message-request" and request.status == "pending"
         return by.id if waits and by is not UNSET else None
     return None
+
+
+def _is_waiting(user: User, kind: str) -> bool:
+    """Return whether this user's request still waits for the caller's answer."""
+    if user.viewer is UNSET:
+        return True
+    chat = user.viewer.chat
+    asked = chat.request if chat is not UNSET else UNSET
+    request = asked if kind == "message-request" else user.viewer.connect_request
+    return request is not UNSET and request.status == "pending"
 
 
 def _read_alert(actor: Actor, alert: Alert) -> None:

@@ -258,10 +258,24 @@ def alert(kind: str, status: str = "pending") -> Alert:
 def test_a_request_is_noticed_read_looked_at_and_answered(kind: str, answer: str) -> None:
     """Like a person: the alert is read first, then the one who asked, then comes the answer."""
     actor = Scripted("volunteer")
+    pending = Viewer(
+        connect_request=ConnectRequest(status="pending"), chat=Chat(request=ChatRequest(status="pending"))
+    )
+    actor.answers["get-user"] = User(id="u2", viewer=pending)
     journeys.react(actor, HABITS, alert(kind))
     assert actor.calls == ["wss.update-alerts", "get-user", answer]
     assert actor.log[0] == "(notice)"
     assert "c1" in actor.chats
+
+
+@pytest.mark.parametrize("kind", ["connect-request", "message-request"])
+def test_a_request_that_was_settled_meanwhile_is_left_alone(kind: str) -> None:
+    """Both had asked each other: by the time the alert is looked at, the profile shows no buttons."""
+    actor = Scripted("volunteer")
+    accepted = Viewer(connect_request=ConnectRequest(status="accepted"), chat=OPEN_CHAT)
+    actor.answers["get-user"] = User(id="u2", viewer=accepted)
+    journeys.react(actor, HABITS, alert(kind))
+    assert actor.calls == ["wss.update-alerts", "get-user"]
 
 
 def test_an_alert_that_asks_for_nothing_is_only_read() -> None:

@@ -1,0 +1,229 @@
+"""A whole run: what the artefact says is what the server did, and every way to end leaves a run behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from loadtests.target import Target
+from reports.artefact import Run, imbalance
+from reports.deliveries import tally
+from reports.sample import Kind, Outcome
+from tests.end_to_end.conftest import LONG, ROOT, Talkload, command
+
+pytestmark = pytest.mark.end_to_end
+
+
+def options(target: Target, out: Path) -> list[str]:
+    """Return the options that point a run at a target."""
+    assert target.ca
+    where = ["--target", target.https, "--socket", target.wss, "--ca", target.ca]
+    return [*where, "--out", str(out)]
+
+
+def the_run(out: Path) -> Run:
+    """Return the only run below a folder."""
+    (folder,) = out.iterdir()
+    return Run.open(folder)
+
+
+def ask(target: Target, path: str) -> list[dict[str, Any]]:
+    """Return the rows of one of the server's own books."""
+    answer = httpx.get(target.test + path, timeout=10)
+    answer.raise_for_status()
+    said = answer.json()
+    return [dict(zip(said["columns"], row, strict=True)) for row in said["rows"]]
+
+
+ACTION_OF = {
+    "chat.delivered": "new-message",
+    "alert.delivered": "alert",
+    "presence.delivered": "update-chats",
+}
+
+
+def test_the_artefact_and_the_server_keep_the_same_books(
+    talkload: Talkload, target: Target, scenario: Path, tmp_path: Path
+) -> None:
+    """Frames that the server wrote and frames that arrived differ by nothing; so do messages and requests."""
+    ended = talkload("run", str(scenario), *options(target, tmp_path))
+    assert ended.returncode in (0, 3), ended.stderr + ended.stdout
+    run = the_run(tmp_path)
+    assert run.manifest.status == "complete"
+
+    arrived = Counter(run.arrivals().column("operation").to_pylist())
+    wrote: Counter[str] = Counter()
+    ledger = ask(target, "/ledger")
+    for row in ledger:
+        wrote[row["action"]] += row["fate"] == "sent"
+    assert arrived["chat.delivered"] > 10
+    for operation, action in ACTION_OF.items():
+        assert arrived[operation] == wrote[action], operation
+
+    # Every message that the target confirmed is in its ledger once, and none besides.
+    sends = run.sends().to_pylist()
+    confirmed = sum(row["operation"] == "chat.delivered" and row["accepted"] == 0 for row in sends)
+    messages = {row["ids"] for row in ledger if row["action"] == "new-message"}
+    assert confirmed == len(messages)
+
+    for fates in tally(run.deliveries()).values():
+        assert fates["lost"] == fates["duplicate"] == fates["misdelivered"] == fates["unknown"] == 0
+
+    # Each https attempt of ours is one request of the server's, but for the one of the preflight.
+    samples = run.samples().to_pylist()
+    assert all(row["outcome"] == Outcome.OK for row in samples)
+    ours = Counter(row["operation"] for row in samples if row["kind"] == Kind.REQUEST)
+    theirs = Counter(row["operation"] for row in ask(target, "/requests"))
+    theirs["get-user-by-token"] -= 1
+    assert {name: theirs[name] for name in ours} == dict(ours)
+
+    page = (run.path / "report.html").read_text()
+    verdict = json.loads((run.path / "verdict.json").read_text())
+    assert verdict["exit_code"] == ended.returncode
+    assert run.manifest.id in page
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_leaves_a_whole_artefact_marked_partial(
+    number: signal.Signals, target: Target, scenario: Path, tmp_path: Path
+) -> None:
+    """Stopped early, everything is drained, written and judged; the page says so, and it is never a pass."""
+    line = command("run", str(scenario), "--run-time", "60s", *options(target, tmp_path))
+    with subprocess.Popen(
+        line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        watchdog = threading.Timer(LONG, process.kill)
+        watchdog.start()
+        assert process.stdout
+        for said in process.stdout:
+            if "online" in said:  # the live view's first line: the run is on
+                break
+        process.send_signal(number)
+        out, err = process.communicate()
+        watchdog.cancel()
+    assert process.returncode in (3, 4), out + err
+    run = the_run(tmp_path)
+    assert run.manifest.status == "partial"
+    assert "stopped before its time" in run.manifest.reason
+    assert not any(imbalance(worker) for worker in run.manifest.workers)
+    assert "artial" in (run.path / "report.html").read_text()
+    assert "Traceback" not in out + err
+
+
+def test_a_killed_generator_leaves_a_run_that_can_be_read(
+    talkload: Talkload, target: Target, scenario: Path, tmp_path: Path
+) -> None:
+    """SIGKILL loses at most the last second; the report says partial, and it is never a pass."""
+    line = [sys.executable, "-m", "locust", "--headless", "--live", "--only-summary", "-t", "60s"]
+    line += ["--scenario", str(scenario), *options(target, tmp_path)]
+    seconds = 0
+    with subprocess.Popen(
+        line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout
+        for said in process.stdout:
+            seconds += '"elapsed_s"' in said
+            if seconds == 5:
+                process.kill()
+    (folder,) = tmp_path.iterdir()
+    ended = talkload("report", str(folder))
+    assert ended.returncode in (3, 4), ended.stdout + ended.stderr
+    run = Run.open(folder)
+    assert run.manifest.status == "partial"
+    assert run.samples().num_rows > 50
+    assert "Traceback" not in ended.stderr
+
+
+def test_plain_locust_runs_the_same_scenario(scenario: Path, tmp_path: Path) -> None:
+    """Locust's own command line works: it starts the server, writes the run, shows wss rows in its table."""
+    line = [sys.executable, "-m", "locust", "--headless", "--scenario", str(scenario), "--out", str(tmp_path)]
+    ended = subprocess.run(
+        [*line, "-u", "8", "-t", "4s"], cwd=ROOT, capture_output=True, text=True, timeout=LONG, check=False
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "wss.connect" in ended.stdout + ended.stderr
+    run = the_run(tmp_path)
+    assert run.manifest.status == "complete"
+    assert run.manifest.users == 8
+
+
+def test_the_web_ui_shows_wss_rows_with_true_percentiles(
+    scenario: Path, target: Target, tmp_path: Path
+) -> None:
+    """Started from the browser's form, the table that the page polls has our rows, to the microsecond."""
+    port = str(free_port())
+    line = [sys.executable, "-m", "locust", "--web-port", port, "--scenario", str(scenario)]
+    line += options(target, tmp_path)
+    base = f"http://127.0.0.1:{port}"
+    with subprocess.Popen(
+        line, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stderr
+            for said in process.stderr:
+                if "Starting web interface" in said:
+                    break
+            drain = threading.Thread(target=process.stderr.read, daemon=True)
+            drain.start()
+            started = retry(lambda: httpx.post(f"{base}/swarm", data={"user_count": 8, "spawn_rate": 8}))
+            assert started.json()["success"]
+            rows = retry(lambda: rows_of(base))
+            assert rows["wss.connect"]["method"] == "WSS"
+            times = [row["median_response_time"] for row in rows.values()]
+            assert any(time != round(time) for time in times)
+            httpx.post(f"{base}/stop", timeout=LONG).raise_for_status()
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(LONG)
+    assert the_run(tmp_path).manifest.status == "complete"
+
+
+def rows_of(base: str) -> dict[str, Any]:
+    """Return the rows of Locust's table by name, once there are socket rows among them."""
+    stats = httpx.get(f"{base}/stats/requests").json()["stats"]
+    rows = {row["name"]: row for row in stats}
+    if "wss.send-message" not in rows:
+        raise httpx.TransportError("not yet")
+    return rows
+
+
+def retry(attempt: Any) -> Any:
+    """Repeat until it works; the test's own time limit ends it."""
+    pause = threading.Event()
+    for _ in range(200):
+        try:
+            return attempt()
+        except httpx.TransportError:
+            pause.wait(0.1)
+    raise AssertionError("it never worked")
+
+
+def free_port() -> int:
+    """Return a port on which nobody listens."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_a_server_that_dies_is_in_the_figures_not_in_a_traceback(
+    talkload: Talkload, target: Target, scenario: Path, tmp_path: Path
+) -> None:
+    """Refusals are failures with their class; the run ends on time and fails."""
+    threading.Timer(4, os.kill, (target.pid, signal.SIGKILL)).start()
+    ended = talkload("run", str(scenario), "--no-page", *options(target, tmp_path))
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    errors = Counter(the_run(tmp_path).samples().column("error").to_pylist())
+    assert errors["connection refused"] > 0
+    assert "Traceback" not in ended.stdout + ended.stderr
