@@ -24,7 +24,7 @@ USAGE, INVALID, UNUSABLE = 2, 4, 5
 RUNS = Path("reports/runs")
 
 
-class _Seconds(click.ParamType):
+class _Seconds(click.ParamType[float]):
     """A time with its unit: 90s, 5m, 1h."""
 
     name = "TIME"
