@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 from enum import StrEnum
-from math import ceil
+from math import ceil, log
 
 import numpy as np
 import pandas as pd
@@ -91,24 +91,32 @@ def _judge_line(key: str, limit: str, frames: Frames, totals: Totals, known: Ite
 
 
 def _judge_quantile(slo: Slo, frames: Frames) -> Objective:
+    """Judge a quantile by how many went beyond its limit: p99 < 250 ms says that at most 1 % took 250 ms.
+
+    That share has an exact interval however few there are, so that an objective far from its limit needs
+    a third of the samples that showing the quantile itself takes.
+    """
     durations = _durations(frames, slo.operation)
     q, n = QUANTILES[slo.statistic], len(durations)
-    if not stats.shown(n, q):
-        least = ceil(stats.TAIL / (1 - q) - 1e-9)
-        reason = (
-            f"it has {fmt_count(n)} of the {fmt_count(least)} samples that it needs"
-            if n
-            else "there is no data"
-        )
-        return _objective(slo, "ms", State.NOT_SHOWN, n=n, more=least - n, reason=reason)
+    over = stats.share(sum(not slo.holds(value) for value in durations.tolist()), n)
+    if over is None:
+        return _objective(slo, "ms", State.NOT_SHOWN, reason="there is no data", more=_least(q))
+    allowed = 1 - q
+    state = State.MET if over.high <= allowed else State.MISSED if over.low > allowed else State.NOT_SHOWN
     found = stats.quantiles(durations, [q])[0]
-    assert found is not None
-    state = _state(slo, found.low, found.high)
-    more, reason = None, ""
-    if state is State.NOT_SHOWN:
-        over = float(np.mean(durations >= slo.limit))
-        more, reason = _undecided(n, over, 1 - q)
-    return _objective(slo, "ms", state, found.value, found.low, found.high, n=n, more=more, reason=reason)
+    more, reason = None, "" if found else f"{fmt_count(over.count)} of {fmt_count(n)} are beyond it"
+    if state is State.NOT_SHOWN and n < _least(q):
+        more = _least(q) - n
+        reason = f"it has {fmt_count(n)} of the {fmt_count(_least(q))} samples that it needs"
+    elif state is State.NOT_SHOWN:
+        more, reason = _undecided(n, over.value, allowed)
+    figures_ = (found.value, found.low, found.high) if found else (None, None, None)
+    return _objective(slo, "ms", state, *figures_, n=n, more=more, reason=reason)
+
+
+def _least(q: float) -> int:
+    """Return how many samples it takes to show a quantile below a limit that none of them reaches."""
+    return ceil(log((1 - stats.CONFIDENCE) / 2) / log(q))
 
 
 def _durations(frames: Frames, operation: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
