@@ -56,7 +56,7 @@ class LiveView:
             self._live.update(self._picture(now), refresh=True)
         elif now["elapsed_s"] >= self._next_line:
             self._next_line = now["elapsed_s"] + _LINE_EVERY_S
-            self._console.print(_line(now), highlight=False)
+            self._console.print(_line(now), highlight=False, soft_wrap=True)
 
     def _picture(self, now: dict[str, Any]) -> Group:
         health = now["health"]
