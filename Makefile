@@ -9,8 +9,10 @@ READY := .venv/.ready
 run: $(READY)
 	@$(BIN)/talkload run $(SCENARIO)
 
+# What runs under gevent has a process of its own, patched before anything else is imported.
 test: $(READY)
 	$(BIN)/pytest $(TESTS)
+	$(if $(TESTS),,$(BIN)/python -m gevent.monkey --module pytest tests/patched)
 
 check: $(READY)
 	$(BIN)/ruff format --check .
