@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import gevent
 import msgspec
@@ -33,12 +33,19 @@ from reports.parts import PartWriter
 from reports.sample import PARTS
 from scenarios.workload import Scenario
 
-if TYPE_CHECKING:
-    from loadtests.app import App
-
 _WORKER = "local"
 _DRAIN_POLL_S = 0.02
 _LIBRARIES = ("locust", "gevent", "websockets", "geventhttpclient", "msgspec", "pyarrow")
+
+
+class Participant(Protocol):
+    """What a run asks of those who take part in it."""
+
+    def wake(self) -> None:
+        """Look up: the run is over."""
+
+    def close_socket(self) -> None:
+        """Say goodbye on the socket, if one is open."""
 
 
 class Run:
@@ -64,7 +71,7 @@ class Run:
         self.overlooked = 0  # events that a full inbox pushed out
         self.troubles: list[str] = []  # mistakes of our own: they make the run invalid
         self._numbers, self._persons, self._sockets = itertools.count(), itertools.count(), itertools.count(1)
-        self._people: list[App] = []
+        self._people: list[Participant] = []
         self._online_once: set[int] = set()
         self._spawned = 0
         self._refusals: Counter[tuple[str, str]] = Counter()
@@ -110,7 +117,7 @@ class Run:
 
     # --- Taking part ---
 
-    def join(self, user: App) -> int:
+    def join(self, user: Participant) -> int:
         """Count a virtual user in and return its number."""
         self._people.append(user)
         return next(self._numbers)
