@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import gevent
+import msgspec
 from locust.contrib.fasthttp import FastHttpUser
 from msgspec import UNSET
 
 from loadtests import clock
 from loadtests.api import Api
-from loadtests.fanout import CHAT, RECEIPT
+from loadtests.fanout import CALL, CHAT, RECEIPT, SIGNAL, call_owed
 from loadtests.link import Link, LinkError, NoAnswer, Received
 from reports.sample import Accepted, Kind, Outcome
 from scenarios.actor import Answer, Finished, Refused, Unanswered
@@ -26,13 +27,18 @@ from talkamie.contract import (
     Action,
     AlertData,
     Authenticate,
+    CallData,
     Chat,
+    Frame,
     Id,
     Message,
     MessageText,
     ReadMark,
     SendMessage,
+    SendSignal,
     Session,
+    Signal,
+    SignalData,
     UpdateMessages,
     User,
 )
@@ -67,9 +73,11 @@ class App(FastHttpUser):
         self._intended = 0
         self.user = User()
 
-    def pushed(self, push: Any, arrived: int) -> None:
+    def pushed(self, action: str, push: Any, arrived: int) -> None:
         """Take in a push that is on record; for the person's half."""
         raise NotImplementedError
+
+    chats: dict[str, Chat]
 
     def wake(self) -> None:
         """Something happened that ends a rest; for the person's half."""
@@ -162,9 +170,73 @@ class App(FastHttpUser):
         link.close(timeout=_CLOSE_TIMEOUT_S)
         self.books.strange += link.strange
 
+    def drop_socket(self) -> None:
+        """See Actor."""
+        if self._link is not None and self.user.id is not UNSET:
+            link, self._link = self._link, None
+            if not link.ended:
+                self.books.ledger.offline(self.user.id, self._socket, at=clock.now())
+            link.drop()
+
+    def tell(self, frame: Action) -> None:
+        """See Actor. Silence means yes: a refusal comes as a frame of its own, and is written down then."""
+        self._leave_if_finished()
+        operation, intended = f"wss.{frame.action}", self._take_intended()
+        key = ""
+        if isinstance(frame, SendSignal):
+            key, frame = self.books.ledger.mark_signal(frame)
+        if self._link is None:
+            raise Unanswered(f"{operation}: no socket")
+        outcome, error, sent = Outcome.OK, "", clock.now()
+        try:
+            sent = self._link.send(frame)
+        except LinkError as failure:
+            outcome, error = Outcome.BROKEN, str(failure)
+        self.books.recorder.sample(
+            Kind.NOTICE,
+            operation,
+            journey=self._journey,
+            user=self.number,
+            intended=intended or sent,
+            sent=sent,
+            arrived=sent,
+            seen=sent,
+            outcome=outcome,
+            error=error,
+        )
+        if outcome is not Outcome.OK:
+            raise Unanswered(f"{operation}: {error}")
+        if isinstance(frame, SendSignal):
+            self._owes(key, SIGNAL, self._partner(frame.chat_id), intended or sent, sent, sent)
+
+    def _partner(self, chat: Id) -> Id:
+        """Return the other party of a chat that this person has seen."""
+        user = self.chats[str(chat)].user
+        assert user is not UNSET
+        assert user.id is not UNSET
+        return user.id
+
+    def _owes(self, key: str, operation: str, to: Id, intended: int, sent: int, settled: int) -> None:
+        """Write down that something which the target has taken on is due at somebody."""
+        assert self.user.id is not UNSET
+        self.books.ledger.settle(
+            key,
+            operation,
+            sender=self.user.id,
+            recipient=to,
+            accepted=Accepted.YES,
+            intended=intended,
+            sent=sent,
+            settled=settled,
+        )
+
     def ask(self, frame: Action) -> Answer:
         """See Actor."""
+        intended = self._intended
         received = self._request(frame, where=_same_chat(getattr(frame, "chat_id", None)))
+        if isinstance(received.data, CallData) and (owed := call_owed(frame.action, received.data)):
+            marker, to = owed
+            self._owes(marker, CALL, to, intended or received.sent, received.sent, received.arrived)
         page = received.frame.pagination
         key = UNSET if page is UNSET else page.last_evaluated_key
         return Answer(received.data, key)
@@ -221,16 +293,8 @@ class App(FastHttpUser):
             # Only messages that the target says it changed: one marked before owes nobody anything.
             if str(each.id) in answer.data.messages_map and each.sender is not UNSET:
                 assert each.sender.id is not UNSET
-                self.books.ledger.settle(
-                    f"read:{each.id}",
-                    RECEIPT,
-                    sender=me,
-                    recipient=each.sender.id,
-                    accepted=Accepted.YES,
-                    intended=intended or answer.sent,
-                    sent=answer.sent,
-                    settled=answer.arrived,
-                )
+                stamps = intended or answer.sent, answer.sent, answer.arrived
+                self._owes(f"read:{each.id}", RECEIPT, each.sender.id, *stamps)
 
     def _request(
         self,
@@ -310,14 +374,35 @@ class App(FastHttpUser):
     def _on_push(self, action: str, data: Any, arrived: int, seen: int) -> None:
         """Take in a push: on record first, then to the person."""
         me = self.user.id
-        push = data.alert if isinstance(data, AlertData) else data
         try:
             assert me is not UNSET
-            self.books.ledger.pushed(push, me, self._socket, arrived=arrived, seen=seen)
-            self.pushed(push, arrived)
+            if isinstance(data, Frame):
+                self._told_no(action, data, arrived, seen)
+                return
+            push = _inside(data)
+            self.books.ledger.pushed(action, push, me, self._socket, arrived=arrived, seen=seen)
+            self.pushed(action, push, arrived)
         except Exception as error:
             # The reader must go on, but what was lost here is lost from the books.
             self.books.trouble(f"a push ({action}) could not be taken in: {type(error).__name__}: {error}")
+
+    def _told_no(self, action: str, frame: Frame[Any], arrived: int, seen: int) -> None:
+        """Write down that something which has no answer was refused after all."""
+        status = frame.status_code or 0
+        self.books.recorder.sample(
+            Kind.NOTICE,
+            f"wss.{action}",
+            journey=self._journey,
+            user=self.number,
+            intended=arrived,
+            sent=arrived,
+            arrived=arrived,
+            seen=seen,
+            outcome=Outcome.FAILED,
+            status=status,
+            error=f"status {status}",
+        )
+        self.books.refused(f"wss.{action}", f"status {status}", str(frame.error or frame.message or ""))
 
     def _on_cut(self, code: int, reason: str) -> None:
         if self.user.id is not UNSET:
@@ -388,6 +473,17 @@ def _accepted(outcome: Outcome, status: int) -> Accepted:
     if outcome is Outcome.OK:
         return Accepted.YES
     return Accepted.NO if outcome is Outcome.FAILED and 400 <= status < 500 else Accepted.UNKNOWN
+
+
+def _inside(data: Any) -> Any:
+    """Return what a push is about: its alert, its signal, or all of it."""
+    match data:
+        case AlertData():
+            return data.alert
+        case SignalData():
+            return msgspec.json.decode(data.signal, type=Signal)
+        case _:
+            return data
 
 
 def _same_chat(chat_id: Id | None) -> Callable[[Any], bool] | None:

@@ -10,6 +10,8 @@ Nothing on the wire carries a request id, so each kind of push has a key that bo
     alert.delivered     alert            what it is about, and its status: `alert:<id>:<status>`
     receipt.delivered   update-messages  the message that was read: `read:<id>`
     presence.delivered  update-chats     the message that reached its waiting recipient: `delivered:<id>`
+    call.delivered      user-calling …   the call, and what happened: `call:<id>:<action>`
+    signal.delivered    signal           a marker in the description or the candidate
 """
 
 from __future__ import annotations
@@ -19,28 +21,50 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 from msgspec import UNSET
 
 from loadtests.recorder import Recorder
 from reports.sample import Accepted
 from talkamie.contract import (
     Alert,
+    CallData,
     ChatsUpdate,
     ConnectRequest,
     Id,
     Message,
     MessageData,
     MessagesUpdate,
+    Review,
+    Schedule,
+    SendSignal,
+    Signal,
 )
 
-CHAT, ALERT, RECEIPT, PRESENCE = (
-    "chat.delivered",
-    "alert.delivered",
-    "receipt.delivered",
-    "presence.delivered",
-)
+CHAT, ALERT, RECEIPT = "chat.delivered", "alert.delivered", "receipt.delivered"
+PRESENCE, CALL, SIGNAL = "presence.delivered", "call.delivered", "signal.delivered"
+
+_TOLD = {
+    "call-user": "user-calling",
+    "accept-call": "call-accepted",
+    "reject-call": "call-rejected",
+    "end-call": "call-ended",
+}
+"""What the other party of a call hears of each step."""
 
 _EARLY_LIMIT = 100_000  # pushes that beat the answer of their own request wait here for it
+
+
+def call_owed(action: str, data: CallData) -> tuple[str, Id] | None:
+    """Return what a step of a call, once answered, owes the other party: key and recipient."""
+    call = data.call
+    if call.user is UNSET or call.user.id is UNSET:
+        return None
+    if action == "call-user" and call.status != "ringing":
+        return None  # nobody was there: nothing rings
+    if action == "end-call" and call.status == "rejected":
+        return None  # the app says so by itself after a no, and the other knows
+    return f"call:{call.id}:{_TOLD[action]}", call.user.id
 
 
 class Ledger:
@@ -60,6 +84,20 @@ class Ledger:
         self.foreign = 0  # pushes with something that is not from this run
 
     # --- Sending ---
+
+    def mark_signal(self, frame: SendSignal) -> tuple[str, SendSignal]:
+        """Return a fresh key, and the same signal with that key in its description or candidate."""
+        key = f"{self._prefix}{next(self._numbers)}"
+        signal = msgspec.json.decode(frame.signal, type=Signal)
+        if signal.candidate is not UNSET:
+            # The padding after `ufrag` gives way, so that the frame keeps its size.
+            text = signal.candidate.candidate
+            signal.candidate.candidate = f"{text[: -len(key) - 1]} {key}"
+        elif signal.sdp is not UNSET:
+            signal.sdp = signal.sdp.replace("s=-", f"s={key}", 1)
+        return key, SendSignal(
+            action=frame.action, chat_id=frame.chat_id, signal=msgspec.Raw(msgspec.json.encode(signal))
+        )
 
     def mark(self, text: str) -> tuple[str, str]:
         """Return a fresh key, and the text with that key in front of it."""
@@ -145,6 +183,15 @@ class Ledger:
                 return f"alert:{data.chat.id}:accepted"
             case "reject-message-request":
                 return f"alert:{data.chat.id}:rejected"
+            case "cancel-connection-request":
+                request = self._requests.get((me, str(fields["id"])))
+                return f"alert:{request}:canceled" if request else None
+            case "cancel-message-request":
+                return f"alert:{data.chat.id}:canceled"
+            case "schedule-call":
+                return _schedule_key(data.schedule)
+            case "review-user":
+                return f"alert:{data.review.id}:posted"
             case _:
                 return None
 
@@ -178,9 +225,9 @@ class Ledger:
 
     # --- Arriving ---
 
-    def pushed(self, push: Any, me: Id, socket: int, *, arrived: int, seen: int) -> None:
+    def pushed(self, action: str, push: Any, me: Id, socket: int, *, arrived: int, seen: int) -> None:
         """Write down what a pushed frame brought to this socket."""
-        for operation, key in self._keys(push, str(me)):
+        for operation, key in self._keys(action, push, str(me)):
             entry = (key, str(me))
             if sent := self._open.pop(entry, 0):
                 self._recorder.delivered(operation, arrived - sent)
@@ -190,8 +237,16 @@ class Ledger:
                 key, operation, recipient=str(me), socket=socket, arrived=arrived, seen=seen
             )
 
-    def _keys(self, push: Any, me: str) -> Iterator[tuple[str, str]]:
+    def _keys(self, action: str, push: Any, me: str) -> Iterator[tuple[str, str]]:
         match push:
+            case CallData():
+                yield CALL, f"call:{push.call.id}:{action}"
+            case Signal():
+                text = (push.sdp or "") if push.candidate is UNSET else push.candidate.candidate
+                if (at := text.find(self._prefix)) >= 0:
+                    yield SIGNAL, text[at:].split(maxsplit=1)[0]
+                else:
+                    self.foreign += 1
             case MessageData(message=message):
                 text = message.text or ""
                 if text.startswith(self._prefix):
@@ -215,6 +270,10 @@ class Ledger:
             if request.from_ is not UNSET and request.to is not UNSET:
                 self._requests[str(request.from_.id), str(request.to.id)] = str(request.id)
             yield ALERT, f"alert:{request.id}:{request.status}"
+        elif isinstance(alert.schedule, Schedule):
+            yield ALERT, _schedule_key(alert.schedule)
+        elif isinstance(alert.review, Review):
+            yield ALERT, f"alert:{alert.review.id}:posted"
         elif alert.type == "message-request" and alert.chat is not UNSET and alert.chat.request is not UNSET:
             status = alert.chat.request.status
             if status == "pending" and alert.message is not UNSET:
@@ -240,3 +299,8 @@ class Ledger:
     def sockets(self) -> int:
         """Return how many sockets are online."""
         return sum(map(len, self._online.values()))
+
+
+def _schedule_key(schedule: Schedule) -> str:
+    begins = schedule.timeslot.from_ if schedule.timeslot is not UNSET else ""
+    return f"alert:{schedule.id}:{begins}"

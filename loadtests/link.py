@@ -4,7 +4,8 @@ Built on websockets' Sans-I/O protocol, with one reader greenlet a connection. N
 carries a request id, so a frame finds whoever waits for it by these rules, in this order:
 
 1. the oldest waiter for its action whose `where` accepts its data;
-2. a frame that says `success: false` has no data: it belongs to the oldest waiter for its action;
+2. a frame that says `success: false` has no data: it belongs to the oldest waiter for its action, and is a
+   push where the action has no answer but this;
 3. any other frame is a push.
 
 `arrived` is stamped as soon as the bytes are read, before anything is decoded: JSON costs time, and that is
@@ -45,6 +46,9 @@ _decode_answer = {
 _decode_push = {
     row.name: msgspec.json.Decoder(row.push).decode for row in ACTIONS.values() if row.push is not None
 }
+
+
+_silent = {row.name for row in ACTIONS.values() if row.silent}
 
 
 class LinkError(Exception):
@@ -143,6 +147,18 @@ class Link:
         waiter = _Waiter(frame.action, where, AsyncResult())
         return self._wait(waiter, timeout, lambda: self._send(payload, waiter, on_send))
 
+    def send(self, frame: Action) -> int:
+        """Send a frame that has no answer; return the instant right before the write. Raises LinkError."""
+        if self.ended:
+            raise LinkError(self.ended)
+        waiter = _Waiter(frame.action, None, AsyncResult())
+        try:
+            self._send(_encode(frame), waiter, None)
+        except OSError as error:
+            self._drop(_class_of(error))
+            raise LinkError(self.ended) from error
+        return waiter.sent
+
     def expect(self, action: str, *, timeout: float, where: Callable[[Any], bool] | None = None) -> Received:
         """Return the next frame with this action whose data `where` accepts. Raises LinkError or NoAnswer."""
         return self._wait(_Waiter(action, where, AsyncResult()), timeout, lambda: None)
@@ -225,7 +241,10 @@ class Link:
                 raise msgspec.DecodeError("no action")
             if frame.success is False:
                 waiter = next((each for each in self._waiters if each.action == action), None)
-                self._answer(waiter, Received(frame, None, 0, arrived, seen, len(message)))
+                if waiter is None and action in _silent:
+                    self._on_push(action, frame, arrived, seen)
+                else:
+                    self._answer(waiter, Received(frame, None, 0, arrived, seen, len(message)))
                 return
             raw = b"null" if frame.data is UNSET else frame.data
             for waiter in self._waiters:
@@ -265,6 +284,11 @@ class Link:
         else:
             self._reader.join(timeout)
             self._drop("closed by us")
+
+    def drop(self) -> None:
+        """Let go of the connection without a goodbye."""
+        self._closing = True
+        self._drop("dropped by us")
 
     def _drop(self, why: str, received: Any = None) -> None:
         """Let go of the socket and tell everybody who waits. The first reason stays."""

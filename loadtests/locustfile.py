@@ -25,7 +25,7 @@ from loadtests.run import Run, live_line
 from loadtests.users import Lurker, Senior, VirtualUser, Volunteer
 from reports.artefact import ArtefactError
 from scenarios import workload
-from scenarios.journeys import Habits
+from scenarios.people import Habits
 
 __all__ = ["Lurker", "Senior", "Volunteer"]
 
@@ -95,7 +95,7 @@ def _target(options: Any) -> targets.Target:
 
 def _cast(environment: Environment, scenario: workload.Scenario) -> None:
     """Give each kind of person its share and its habits."""
-    people, newcomers = scenario.people, scenario.people.newcomers
+    people = scenario.people
     for kind, share, mix in (
         (Senior, people.senior, msgspec.to_builtins(scenario.senior)),
         (Volunteer, people.volunteer, msgspec.to_builtins(scenario.volunteer)),
@@ -103,7 +103,10 @@ def _cast(environment: Environment, scenario: workload.Scenario) -> None:
     ):
         kind.weight = share
         kind.habits = Habits(
-            mix={what: weight for what, weight in mix.items() if weight}, newcomers=newcomers
+            mix={what: weight for what, weight in mix.items() if weight},
+            newcomers=people.newcomers,
+            leavers=people.leavers,
+            signs_out=people.signs_out,
         )
     environment.user_classes = [kind for kind in environment.user_classes if kind.weight]
 

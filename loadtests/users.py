@@ -9,18 +9,30 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, ClassVar
 
 from gevent.event import Event as Bell
 from locust import constant, task
 from locust.exception import StopUser
+from msgspec import UNSET
 
 from loadtests import clock
 from loadtests.app import App
 from scenarios import journeys
-from scenarios.actor import Event, Finished, Unanswered
-from scenarios.people import PAUSES, dice, person
-from talkamie.contract import RECEIPT_DEBOUNCE_S, Alert, Chat, Message, MessageData, User, UserType
+from scenarios.actor import CallNews, Cut, Event, Finished
+from scenarios.people import PAUSES, Habits, dice, person
+from talkamie.contract import (
+    RECEIPT_DEBOUNCE_S,
+    Alert,
+    CallData,
+    Chat,
+    Message,
+    MessageData,
+    Signal,
+    User,
+    UserType,
+)
 
 _INBOX = 200  # what somebody has not looked at yet; older things are forgotten, and counted
 
@@ -31,7 +43,7 @@ class VirtualUser(App):
     abstract = True
     wait_time = constant(1)  # only between lives: if one breaks by our own mistake, the next must not spin
     kind: UserType = "senior"
-    habits: ClassVar[journeys.Habits]
+    habits: ClassVar[Habits]
 
     def __init__(self, environment: Any) -> None:
         super().__init__(environment)
@@ -44,10 +56,11 @@ class VirtualUser(App):
         self.rng = dice(self.person)
         self.user = User()
         self.chats: dict[str, Chat] = {}
-        self.chat_list_seen = False
+        self.seen: set[str] = set()
         self._inbox: deque[Event] = deque(maxlen=_INBOX)
         self._open_chat = ""
         self._heard: deque[Message] = deque(maxlen=_INBOX)
+        self._news: deque[CallNews] = deque(maxlen=_INBOX)
         self._unread: list[Message] = []
         self._receipt_due = 0
         self._visit_ends = 0
@@ -60,7 +73,15 @@ class VirtualUser(App):
         except Finished:
             raise StopUser from None
 
-    def signed_out(self) -> None:
+    def now(self) -> datetime:
+        """See Actor."""
+        return clock.utc()
+
+    def forget(self) -> None:
+        """See Actor."""
+        self.api.forget()
+
+    def make_way(self) -> None:
         """See Actor."""
         self.close_socket()
         self.api.forget()
@@ -75,16 +96,33 @@ class VirtualUser(App):
         """See App."""
         self._bell.set()
 
-    def pushed(self, push: Any, arrived: int) -> None:
+    def pushed(self, action: str, push: Any, arrived: int) -> None:
         """See App: what belongs to the open chat is on the screen, the rest waits to be looked at."""
-        if isinstance(push, MessageData) and str(push.chat.id) == self._open_chat:
-            self._heard.append(push.message)
-            self._unread.append(push.message)
-            self._receipt_due = self._receipt_due or arrived + clock.ns(RECEIPT_DEBOUNCE_S)
-        elif isinstance(push, MessageData | Alert):
-            self.books.overlooked += len(self._inbox) == _INBOX
-            self._inbox.append(push)
+        match push:
+            case MessageData() if str(push.chat.id) == self._open_chat:
+                self._heard.append(push.message)
+                self._unread.append(push.message)
+                self._receipt_due = self._receipt_due or arrived + clock.ns(RECEIPT_DEBOUNCE_S)
+            case CallData() if action == "user-calling":
+                self._news.clear()  # whatever is left of an earlier call
+                self._inbox.appendleft(push)  # a phone that rings comes before anything else
+            case CallData() | Signal():
+                if action == "call-ended" and isinstance(push, CallData):
+                    self._stop_ringing(push)
+                self._news.append(CallNews(action, push))
+            case MessageData() | Alert():
+                self.books.overlooked += len(self._inbox) == _INBOX
+                self._inbox.append(push)
         self._bell.set()
+
+    def _stop_ringing(self, over: CallData) -> None:
+        """Take a call that is over off the screen, if it was still waiting to be answered."""
+        for event in list(self._inbox):
+            if isinstance(event, CallData) and event.call.id == over.call.id:
+                self._inbox.remove(event)
+
+    def _rings(self) -> bool:
+        return bool(self._inbox) and isinstance(self._inbox[0], CallData)
 
     # --- A person's time ---
 
@@ -111,12 +149,25 @@ class VirtualUser(App):
 
     def hear(self, pause: str) -> Message | None:
         """See Actor."""
-        self._rest(self._draw(pause), lambda: bool(self._heard))
+        self._rest(self._draw(pause), lambda: bool(self._heard) or self._rings())
         if not self._heard:
             return None
         last = self._heard[-1]
         self._heard.clear()
         return last
+
+    def listen(self, pause: str, *actions: str) -> CallNews | None:
+        """See Actor."""
+        until = clock.now() + clock.ns(self._draw(pause))
+        while (left := until - clock.now()) > 0:
+            self._rest(left / clock.SECOND, lambda: bool(self._news))
+            while self._news:
+                news = self._news.popleft()
+                # Candidates interleave with everything: only a description is worth waking up for.
+                described = not isinstance(news.data, Signal) or news.data.type is not UNSET
+                if news.action in actions and described:
+                    return news
+        return None
 
     def think(self, pause: str) -> None:
         """See Actor. What comes after it should begin when it ends: that instant is its `intended`."""
@@ -141,7 +192,7 @@ class VirtualUser(App):
         while not enough():
             self._leave_if_finished()
             if self._link is not None and self._link.ended:
-                raise Unanswered(f"the socket is gone: {self._link.ended}")
+                raise Cut(f"the socket is gone: {self._link.ended}")
             now = clock.now()
             if self._receipt_due and now >= self._receipt_due:
                 self._send_receipts(self.chats[self._open_chat])

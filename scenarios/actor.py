@@ -9,15 +9,26 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from msgspec import UNSET, UnsetType
 
 from scenarios.people import Person
-from talkamie.contract import Action, Alert, Chat, Message, MessageData, Session, User
+from talkamie.contract import (
+    Action,
+    Alert,
+    CallData,
+    Chat,
+    Message,
+    MessageData,
+    Session,
+    Signal,
+    User,
+)
 
-Event = Alert | MessageData
-"""What makes a person look up: an alert, or a message in a chat that is not open."""
+Event = Alert | MessageData | CallData
+"""What makes a person look up: an alert, a message in a chat that is not open, a phone that rings."""
 
 
 class Answer(NamedTuple):
@@ -25,6 +36,13 @@ class Answer(NamedTuple):
 
     data: Any
     next_key: dict[str, Any] | UnsetType = UNSET
+
+
+class CallNews(NamedTuple):
+    """Something that happened in a call: the action of the push, and what it brought."""
+
+    action: str
+    data: CallData | Signal
 
 
 class Unhappy(Exception):
@@ -43,6 +61,10 @@ class Unanswered(Unhappy):
     """No answer came in time, or the connection is gone."""
 
 
+class Cut(Unanswered):
+    """The page's socket is gone, and nobody asked for it."""
+
+
 class Finished(Exception):
     """The run is over: stop at once, and politely."""
 
@@ -56,8 +78,11 @@ class Actor(Protocol):
     """The account as the target last told it; without an id before sign-up."""
     chats: dict[str, Chat]
     """Chats that this person has seen, by id."""
-    chat_list_seen: bool
-    """Whether the list of chats was fetched since the page was opened: the app does it once."""
+    seen: set[str]
+    """Which lists were fetched since the page was opened: the app fetches each once."""
+
+    def now(self) -> datetime:
+        """Return the date and time, UTC."""
 
     def call(self, operation: str, body: Any = None, *, expect: int = 200, **fields: Any) -> Any:
         """Do one https operation and return its data.
@@ -72,8 +97,11 @@ class Actor(Protocol):
     def sign(self, session: Session) -> None:
         """Be signed in from here on."""
 
-    def signed_out(self) -> None:
-        """Forget account and token: the next one to sit here is somebody else."""
+    def forget(self) -> None:
+        """Drop token and cookies: nobody is signed in here. The person and their account stay."""
+
+    def make_way(self) -> None:
+        """Leave for good: the next one to sit here is somebody else."""
 
     def open_socket(self) -> None:
         """Open the page's socket and authenticate. Raises Unhappy."""
@@ -81,8 +109,14 @@ class Actor(Protocol):
     def close_socket(self) -> None:
         """Close it, if it is open."""
 
+    def drop_socket(self) -> None:
+        """Lose it without a goodbye, as somebody does who walks out of the wireless network."""
+
     def ask(self, frame: Action) -> Answer:
         """Send a frame and return its answer, `data` of the type that the contract gives. Raises Unhappy."""
+
+    def tell(self, frame: Action) -> None:
+        """Send a frame that has no answer. Raises Unhappy."""
 
     def say(self, chat: Chat, text: str) -> None:
         """Send a text message to the other party of a chat. Raises Unhappy."""
@@ -94,7 +128,10 @@ class Actor(Protocol):
         """Have a chat open: its new messages are marked read by the app and wait for `hear`."""
 
     def hear(self, pause: str) -> Message | None:
-        """Wait up to a pause for a message in the open chat; None if none came."""
+        """Wait up to a pause for a message in the open chat; None if none came, or if the phone rings."""
+
+    def listen(self, pause: str, *actions: str) -> CallNews | None:
+        """Wait up to a pause for one of these pushes of a call, dropping others; None if none came."""
 
     def think(self, pause: str) -> None:
         """Take one of the pauses of `scenarios.people`."""

@@ -64,6 +64,25 @@ def sentence(rng: random.Random) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Habits:
+    """What a kind of person starts of their own accord (as weights), and how sociable they are.
+
+    Without a mix somebody is online and reads what comes, but never writes: the noise floor of a run.
+    All chances are assumptions.
+    """
+
+    mix: dict[str, float]
+    newcomers: float = 0.0  # share of visits that end in a sign-out for good
+    leavers: float = 0.0  # share of visits that end in deleting the account
+    signs_out: float = 0.0  # share of visits that end in a sign-out, to come back with a password
+    answers: float = 0.85  # chance of answering a message
+    accepts: float = 0.95  # chance of accepting a request
+    scrolls: float = 0.2  # chance of reading further back in a chat
+    picks_up: float = 0.8  # chance of answering the phone
+    declines: float = 0.1  # chance of rejecting a call; else it rings out
+
+
+@dataclass(frozen=True, slots=True)
 class Pause:
     """A human pause, log-normal: half of them are shorter than `median_s`; none is over four medians."""
 
@@ -89,6 +108,11 @@ PAUSES = {
     "patience": Pause(25, 0.4, "waiting for an answer before looking elsewhere"),
     "idle": Pause(20, 0.6, "doing nothing in particular with the page open"),
     "away": Pause(20, 0.5, "between two visits"),
+    "pick-up": Pause(6, 0.5, "getting to a phone that rings"),
+    "ring": Pause(25, 0.2, "letting it ring before giving up"),
+    "media": Pause(1, 0.3, "until both sides hear each other; seen: about 0.3 s after the answer"),
+    "conversation": Pause(300, 0.5, "talking on the phone; the app offers 5, 10, 15 and 20 minutes"),
+    "call-over": Pause(2, 0.0, "the app shows that the call is over; seen in the web client: 2 s"),
     "visit": Pause(240, 0.4, "a whole visit, from opening the page to leaving it"),
     "recover": Pause(5, 0.5, "trying again after an error"),
 }

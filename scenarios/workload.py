@@ -24,6 +24,7 @@ MAX_BYTES = 1_000_000
 
 Positive = Annotated[float, Meta(gt=0, le=1e6)]
 Weight = Annotated[float, Meta(ge=0, le=1e6)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class WorkloadError(Exception):
@@ -49,15 +50,30 @@ class People(_Strict, frozen=True, kw_only=True):
     volunteer: Weight = 1.0
     lurker: Weight = 0.0
     pace: Positive = 1.0
-    newcomers: Annotated[float, Meta(ge=0, le=1)] = 0.0  # share of visits made by somebody new
+    newcomers: Share = 0.0  # share of visits that end in a sign-out, the next one being somebody new
+    leavers: Share = 0.0  # share of visits that end in deleting the account
+    signs_out: Share = 0.0  # share of visits that end in a sign-out, to come back with a password
 
 
 class Mix(_Strict, frozen=True, kw_only=True):
     """What people start of their own accord, as weights. Answering others is not a choice here."""
 
+    browse: Weight = 0.0
     connect: Weight = 0.0
     message_request: Weight = msgspec.field(default=0.0, name="message-request")
     chat: Weight = 0.0
+    read_back: Weight = msgspec.field(default=0.0, name="read-back")
+    notifications: Weight = 0.0
+    schedule: Weight = 0.0
+    reschedule: Weight = 0.0
+    clear: Weight = 0.0
+    call: Weight = 0.0
+    history: Weight = 0.0
+    settings: Weight = 0.0
+    password: Weight = 0.0
+    review: Weight = 0.0
+    reload: Weight = 0.0
+    reconnect: Weight = 0.0
     idle: Weight = 0.0
 
 
