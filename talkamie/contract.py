@@ -36,6 +36,11 @@ ShortText = Annotated[str, Meta(min_length=1, max_length=200)]
 Email = Annotated[str, Meta(min_length=3, max_length=254, pattern=r"^[^@\s]+@[^@\s]+$")]
 Password = Annotated[str, Meta(min_length=8, max_length=200)]
 Date = Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+Time = Annotated[str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?$")]  # of the day, UTC
+Url = Annotated[str, Meta(min_length=1, max_length=2000)]
+Rate = Annotated[float, Meta(ge=1, le=5)]
+CallStatus = Literal["ringing", "missed", "accepted", "rejected", "ended"]
+CheckStatus = Literal["pending", "in-progress", "failed", "complete"]
 Instant = Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?Z$")]
 
 
@@ -62,6 +67,123 @@ class Location(Wire):
     state: str | UnsetType = UNSET
 
 
+class File(Wire):
+    mime_type: ShortText | UnsetType = UNSET
+    url: Url | UnsetType = UNSET
+
+
+class Media(Wire):
+    """A picture or a video: as it was uploaded, and small."""
+
+    sm: File | UnsetType = UNSET
+    org: File | UnsetType = UNSET
+
+
+class Certificate(Wire):
+    file: File | UnsetType = UNSET
+    state: str | UnsetType = UNSET  # that issued it
+
+
+class Licence(Wire):
+    id: str | UnsetType = UNSET
+
+
+class Specialization(Wire):
+    id: Id | UnsetType = UNSET
+    area: str | UnsetType = UNSET
+
+
+class Slot(Wire):
+    """When somebody is available on one day, UTC; it ends after it begins."""
+
+    start: Time
+    end: Time
+
+    def __post_init__(self) -> None:
+        # `10:00` and `10:00:00` are the same time: compare what both have.
+        if f"{self.end}:00"[:8] <= f"{self.start}:00"[:8]:
+            raise ValueError("a slot must end after it begins")
+
+
+Slots = Annotated[list[Slot], Meta(max_length=96)]
+CustomAvailability = Annotated[dict[Date, Slots], Meta(max_length=366)]
+"""The days on which somebody is available otherwise than every week."""
+
+
+class WeeklyAvailability(Wire):
+    """The names of the days are the wire's: `thur` has four letters."""
+
+    sun: Slots | UnsetType = UNSET
+    mon: Slots | UnsetType = UNSET
+    tue: Slots | UnsetType = UNSET
+    wed: Slots | UnsetType = UNSET
+    thur: Slots | UnsetType = UNSET
+    fri: Slots | UnsetType = UNSET
+    sat: Slots | UnsetType = UNSET
+
+
+class WeeklyInput(WeeklyAvailability, forbid_unknown_fields=True):
+    """The same, where a day that is misspelt must not be dropped in silence."""
+
+
+class Availability(Wire):
+    custom: CustomAvailability | UnsetType = UNSET
+    weekly: WeeklyAvailability | UnsetType = UNSET
+
+
+class CallPreferences(Wire):
+    max_count: int | UnsetType = UNSET  # a day
+    max_duration: int | UnsetType = UNSET  # s
+
+
+class Switch(Wire):
+    enabled: bool
+
+
+class Notifications(Wire):
+    push: Switch | UnsetType = UNSET
+
+
+class Preferences(Wire):
+    call: CallPreferences | UnsetType = UNSET
+    notifications: Notifications | UnsetType = UNSET
+
+
+class DailyInfo(Wire):
+    total_calls: int | UnsetType = UNSET
+
+
+class Coins(Wire):
+    balance: int  # one is a US cent
+
+
+class Paypal(Wire):
+    email: Email
+
+
+class Ledger(Wire):
+    coins: Coins | UnsetType = UNSET
+    paypal: Paypal | UnsetType = UNSET
+
+
+class Check(Wire):
+    status: CheckStatus
+
+
+class Verification(Wire):
+    verified: bool | UnsetType = UNSET
+    basic: Check | UnsetType = UNSET
+    admin: Check | UnsetType = UNSET
+    background: Check | UnsetType = UNSET
+
+
+class Review(Wire):
+    id: Id | UnsetType = UNSET
+    rate: float | UnsetType = UNSET
+    text: str | UnsetType = UNSET
+    rater: User | UnsetType = UNSET
+
+
 class ConnectRequest(Wire):
     id: Id | UnsetType = UNSET
     status: RequestStatus | UnsetType = UNSET
@@ -77,6 +199,7 @@ class Viewer(Wire):
     id: Id | UnsetType = UNSET
     connect_request: ConnectRequest | UnsetType = UNSET
     chat: Chat | UnsetType = UNSET
+    review: Review | UnsetType = UNSET  # mine of him
     total_unread_chats: int | UnsetType = UNSET
     total_unread_alerts: int | UnsetType = UNSET
 
@@ -91,6 +214,9 @@ class User(Wire):
     dob: str | UnsetType = UNSET
     bio: str | UnsetType = UNSET
     language: str | UnsetType = UNSET
+    picture: Media | UnsetType = UNSET
+    video: Media | UnsetType = UNSET
+    file_dir_path: str | UnsetType = UNSET
     interests: list[Interest] | UnsetType = UNSET
     location: Location | UnsetType = UNSET
     rating: float | UnsetType = UNSET
@@ -101,6 +227,14 @@ class User(Wire):
     total_unread_chats: int | UnsetType = UNSET
     timezone_offset: int | UnsetType = UNSET  # minutes
     visibility: Literal["public", "matches", "volunteers", "seniors"] | UnsetType = UNSET
+    availability: Availability | UnsetType = UNSET
+    preferences: Preferences | UnsetType = UNSET
+    daily_info: DailyInfo | UnsetType = UNSET
+    ledger: Ledger | UnsetType = UNSET
+    verification: Verification | UnsetType = UNSET
+    licence: Licence | UnsetType = UNSET
+    certificate: Certificate | UnsetType = UNSET
+    specialization: Specialization | UnsetType = UNSET
     viewer: Viewer | UnsetType = UNSET
 
 
@@ -154,6 +288,19 @@ class Chat(Wire):
     request: ChatRequest | UnsetType = UNSET
 
 
+class Call(Wire):
+    """A call as one of its two parties sees it."""
+
+    id: Id | UnsetType = UNSET
+    type: CallType | UnsetType = UNSET
+    status: CallStatus | UnsetType = UNSET
+    direction: Literal["outgoing", "incoming"] | UnsetType = UNSET
+    duration: int | UnsetType = UNSET  # s, once it is over
+    user: User | UnsetType = UNSET  # the other party
+    timestamp: str | UnsetType = UNSET
+    chat: Chat | UnsetType = UNSET
+
+
 class Alert(Wire):
     id: Id | UnsetType = UNSET
     type: Literal["schedule", "connect-request", "message-request", "review"] | UnsetType = UNSET
@@ -163,6 +310,7 @@ class Alert(Wire):
     chat: Chat | UnsetType = UNSET
     message: Message | UnsetType = UNSET
     connect_request: ConnectRequest | UnsetType = UNSET
+    review: Review | UnsetType = UNSET
 
 
 # --- Envelopes -----------------------------------------------------------------------------------
@@ -269,6 +417,47 @@ class UserUpdate(Wire):
     state: ShortText | UnsetType = UNSET
     city: ShortText | UnsetType = UNSET
     interests: Annotated[list[Interest], Meta(max_length=50)] | UnsetType = UNSET
+    picture: Media | Url | UnsetType = UNSET  # an address alone is the original's
+    video: Media | Url | UnsetType = UNSET
+    file_dir_path: ShortText | UnsetType = UNSET
+    specialization: Specialization | ShortText | UnsetType = UNSET
+    certificate: File | Url | UnsetType = UNSET
+    certificate_state: ShortText | UnsetType = UNSET
+    license_id: ShortText | UnsetType = UNSET
+    max_call_duration: Annotated[int, Meta(ge=60, le=86_400)] | UnsetType = UNSET  # s
+    max_call_count: Annotated[int, Meta(ge=0, le=1000)] | UnsetType = UNSET  # a day
+    push_notification: Switch | UnsetType = UNSET
+
+
+class PasswordChange(Wire):
+    old_password: Annotated[str, Meta(min_length=1, max_length=200)]
+    new_password: Password
+
+
+class BackgroundCheck(Wire):
+    dob: Date
+    state: ShortText
+    links: Annotated[list[Url], Meta(max_length=20)] | UnsetType = UNSET
+
+
+class WeekQuery(Page):
+    """The week to show; `month_index` counts from 0."""
+
+    year: Annotated[int, Meta(ge=1, le=9999)] | UnsetType = UNSET
+    month_index: Annotated[int, Meta(ge=0, le=11)] | UnsetType = UNSET
+    month_day: Annotated[int, Meta(ge=1, le=31)] | UnsetType = UNSET
+
+
+class ReviewInput(Wire):
+    rate: Rate
+    text: Annotated[str, Meta(max_length=4000)] | UnsetType = UNSET
+
+
+class ReviewData(Wire):
+    """A review, and what it made of the rating of whom it is about."""
+
+    review: Review
+    user: User
 
 
 class MessageRequest(Wire):
@@ -350,6 +539,45 @@ class UpdateAlerts(Action):
     alerts_map: Annotated[dict[str, ReadMark], Meta(min_length=1, max_length=1000)]
 
 
+class CallUser(Action):
+    chat_id: Id
+    type: CallType
+
+
+class CallStep(Action):
+    call_id: Id
+
+
+class CallReport(Action):
+    """What a client saw of a call's media, at `timestamp`: milliseconds since 1970 by its own clock."""
+
+    call_id: Id
+    timestamp: Annotated[int, Meta(ge=0, le=2**53)]
+
+
+class Candidate(Wire, omit_defaults=False):
+    """An ICE candidate, in the words of WebRTC."""
+
+    candidate: Annotated[str, Meta(max_length=4096)]
+    sdp_mid: Annotated[str, Meta(max_length=256)] | None = None
+    sdp_m_line_index: Annotated[int, Meta(ge=0, le=65_535)] | None = wire_field(
+        default=None, name="sdpMLineIndex"
+    )
+
+
+class Signal(Wire):
+    """Either a session description, `type` and `sdp`, or a `candidate`."""
+
+    type: Literal["offer", "answer"] | UnsetType = UNSET
+    sdp: str | UnsetType = UNSET
+    candidate: Candidate | UnsetType = UNSET
+
+
+class SendSignal(Action):
+    chat_id: Id
+    signal: Raw  # a `Signal`, relayed byte for byte
+
+
 class MessagePage(Wire):
     chat: Chat
     messages: list[Message]
@@ -388,6 +616,22 @@ class ChatsUpdate(Wire):
     chats_map: dict[str, ChatUpdate]
 
 
+class CallData(Wire):
+    """A call in its chat: the answer to each step, and the push that tells the other party.
+
+    `me` is the receiver, with what is left of his coins, once a call is over.
+    """
+
+    chat: Chat
+    call: Call
+    me: User | UnsetType = UNSET
+
+
+class SignalData(Wire):
+    chat: Chat
+    signal: Raw  # as the other party sent it
+
+
 # --- The tables ----------------------------------------------------------------------------------
 
 
@@ -406,7 +650,7 @@ class Operation:
     path: str  # {name} marks a part; below the version prefix
     auth: Auth = Auth.TOKEN
     query: type[Wire] | None = None
-    body: type[Wire] | None = None
+    body: Any = None
     data: Any = None
 
     @property
@@ -427,6 +671,7 @@ class SocketAction:
     answer: Any = None
     push: Any = None
     anonymous: bool = False  # allowed before authenticate
+    silent: bool = False  # no answer but a failure
 
 
 VERSION_PREFIX = "/v1"
@@ -439,6 +684,28 @@ OPERATIONS: dict[str, Operation] = {
         Operation("sign-up", "POST", "/auth/sign-up", Auth.PUBLIC, body=SignUp, data=Session),
         Operation("sign-in", "POST", "/auth/sign-in", Auth.PUBLIC, body=SignIn, data=Session),
         Operation("sign-out", "DELETE", "/auth/sign-out"),
+        Operation(
+            "get-custom-availability", "GET", "/availability/custom", query=Page, data=CustomAvailability
+        ),
+        Operation(
+            "get-weekly-availability", "GET", "/availability/weekly", query=WeekQuery, data=WeeklyAvailability
+        ),
+        Operation(
+            "set-custom-availability",
+            "POST",
+            "/availability/custom",
+            body=CustomAvailability,
+            data=CustomAvailability,
+        ),
+        Operation(
+            "set-weekly-availability",
+            "POST",
+            "/availability/weekly",
+            body=WeeklyInput,
+            data=WeeklyAvailability,
+        ),
+        Operation("get-call", "GET", "/call/{callId}", data=Call),
+        Operation("get-call-histories", "GET", "/calls/histories", query=Search, data=list[Call]),
         Operation("get-chat", "GET", "/chat/{chatId}", data=Chat),
         Operation("get-chat-messages", "GET", "/chat/{chatId}/messages", query=Page, data=list[Message]),
         Operation("get-chats", "GET", "/chats", query=Search, data=list[Chat]),
@@ -451,6 +718,7 @@ OPERATIONS: dict[str, Operation] = {
         Operation("get-interests", "GET", "/interests", Auth.PUBLIC, query=Search, data=list[Interest]),
         Operation("generate-otp", "POST", "/otp", Auth.PUBLIC, body=OtpRequest, data=Otp),
         Operation("verify-otp", "POST", "/otp/verify", Auth.PUBLIC, body=OtpCheck, data=dict[str, Any]),
+        Operation("get-reviews", "GET", "/reviews", query=Page, data=list[Review]),
         Operation("get-schedule", "GET", "/schedule/{id}", data=Schedule),
         Operation("update-schedule", "PUT", "/schedule/{id}", body=ScheduleUpdate, data=Schedule),
         Operation("delete-schedule", "DELETE", "/schedule/{id}"),
@@ -458,7 +726,10 @@ OPERATIONS: dict[str, Operation] = {
         Operation("get-past-schedules", "GET", "/schedules/past", query=Search, data=list[Schedule]),
         Operation("get-upcoming-schedules", "GET", "/schedules/upcoming", query=Search, data=list[Schedule]),
         Operation("update-user", "PUT", "/user/{id}", Auth.SELF, body=UserUpdate, data=User),
+        Operation("change-password", "PUT", "/user/{id}/password", Auth.SELF, body=PasswordChange),
         Operation("get-user", "GET", "/user/{id}", data=User),
+        Operation("background-check", "POST", "/user/{id}/background-check", Auth.SELF, body=BackgroundCheck),
+        Operation("delete-user", "DELETE", "/user/{id}", Auth.SELF),
         Operation("schedule-call", "POST", "/user/{id}/schedule", body=ScheduleInput, data=Scheduled),
         Operation("clear-schedules", "DELETE", "/user/{id}/schedules"),
         Operation("send-connection-request", "POST", "/user/{id}/connection", data=ConnectRequest),
@@ -475,6 +746,10 @@ OPERATIONS: dict[str, Operation] = {
         Operation("cancel-message-request", "DELETE", "/user/{id}/message/request", data=ChatData),
         Operation("accept-message-request", "POST", "/user/{id}/message/request/accept", data=ChatData),
         Operation("reject-message-request", "DELETE", "/user/{id}/message/request/reject", data=ChatData),
+        Operation("get-user-reviews", "GET", "/user/{id}/reviews", query=Page, data=list[Review]),
+        Operation("review-user", "POST", "/user/{id}/review", body=ReviewInput, data=ReviewData),
+        Operation("update-review", "PUT", "/user/{id}/review", body=ReviewInput, data=ReviewData),
+        Operation("delete-review", "DELETE", "/user/{id}/review", data=UserData),
         # Public only for the sign-up check `?email=`; every other search needs a token.
         Operation("get-users", "GET", "/users", Auth.PUBLIC, query=UserSearch, data=list[User]),
     )
@@ -494,12 +769,34 @@ ACTIONS: dict[str, SocketAction] = {
         ),
         SocketAction("alert", "alert", push=AlertData),
         SocketAction("update-alerts", "alert", request=UpdateAlerts, answer=AlertsUpdate),
+        SocketAction("call-user", "call", request=CallUser, answer=CallData),
+        SocketAction("user-calling", "call", push=CallData),
+        SocketAction("accept-call", "call", request=CallStep, answer=CallData),
+        SocketAction("reject-call", "call", request=CallStep, answer=CallData),
+        SocketAction("call-accepted", "call", push=CallData),
+        SocketAction("call-rejected", "call", push=CallData),
+        SocketAction("call-connected", "call", request=CallReport, silent=True),
+        SocketAction("call-disconnected", "call", request=CallReport, silent=True),
+        SocketAction("end-call", "call", request=CallStep, answer=CallData),
+        SocketAction("call-ended", "call", push=CallData),
+        SocketAction("signal", "call-signal", request=SendSignal, push=SignalData, silent=True),
+        # The old name: whoever uses it is answered, and his peer pushed to, under it.
+        SocketAction("call-signal", "call-signal", request=SendSignal, push=SignalData, silent=True),
     )
+}
+
+DIALECTS: dict[str, dict[str, str]] = {
+    # The names of pushes that the documentation and the web client have called differently. Each is told
+    # under the name of its row, except: row name → name on the wire.
+    "2025": {},  # the web client's
+    "2025-06": {"call-ended": "end-call"},  # the documentation's: both parties hear the same name
+    "2026": {"update-chats": "chats.update"},
 }
 
 # Limits of the deployment that the API runs on (API Gateway's published quotas).
 MAX_FRAME_BYTES = 32 * 1024
 MAX_MESSAGE_BYTES = 128 * 1024
+MAX_SIGNAL_BYTES = 30 * 1024  # so that the push that relays it is one frame too
 IDLE_TIMEOUT_S = 600
 MAX_CONNECTION_S = 7200
 
@@ -510,6 +807,7 @@ RECEIPT_DEBOUNCE_S = 0.1
 LIST_PAGE = 25
 CONNECTIONS_PAGE = 20
 MESSAGES_PAGE = 4
+CALL_END_PAUSE_S = 2.0
 
 ANONYMOUS_TOKEN = "undefined"  # noqa: S105 - what the web client sends as its bearer when signed out
 
