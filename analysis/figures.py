@@ -7,6 +7,7 @@ and the totals are over the whole run.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,10 +27,23 @@ GROUPS = {
     Kind.SOCKET: "wss",
     Kind.PING: "ping",
     Kind.CONNECT: "connect",
+    Kind.NOTICE: "notices",
     Kind.STEP: "steps",
 }
-ATTEMPTS = (Kind.REQUEST, Kind.SOCKET, Kind.PING, Kind.CONNECT)
+ANSWERED = (Kind.REQUEST, Kind.SOCKET, Kind.PING, Kind.CONNECT)
+"""What has an answer, and so a time."""
+
+ATTEMPTS = (*ANSWERED, Kind.NOTICE)
 """What counts as an attempt. A step is made of these, so it would count them twice."""
+
+PUSHES = {
+    "chat.delivered": "new-message",
+    "alert.delivered": "alert",
+    "receipt.delivered": "update-messages",
+    "presence.delivered": "update-chats",
+    "signal.delivered": "signal",
+}
+"""The action that brings each kind of delivery; that of a call is the last part of its key."""
 
 FAILURES = (Outcome.FAILED, Outcome.TIMEOUT, Outcome.BROKEN)
 BAD = (Fate.LOST, Fate.DUPLICATE, Fate.MISDELIVERED, Fate.LATE)
@@ -135,11 +149,41 @@ class Resources(Struct, frozen=True):
     read_lag: Times
 
 
-class Coverage(Struct, frozen=True):
-    exercised: list[str]
-    never: list[str]
+class Covered(Struct, frozen=True):
+    """One operation or action of the contract: how often it was tried, and how often that worked.
+
+    A push has no attempts; it worked each time that it arrived.
+    """
+
+    name: str
     tried: int
-    total: int
+    worked: int
+
+
+class Coverage(Struct, frozen=True):
+    """What of the contract a run exercised, each row at least once with success."""
+
+    rows: list[Covered]
+    operations_done: int
+    operations_total: int
+    actions_done: int
+    actions_total: int
+    share: float
+
+    @property
+    def failed(self) -> list[str]:
+        """What was tried, and never worked."""
+        return [row.name for row in self.rows if row.tried and not row.worked]
+
+    @property
+    def never(self) -> list[str]:
+        """What was not tried."""
+        return [row.name for row in self.rows if not row.tried and not row.worked]
+
+    @property
+    def exercised(self) -> list[str]:
+        """What worked."""
+        return [row.name for row in self.rows if row.worked]
 
 
 def times(durations: np.ndarray[Any, np.dtype[np.int64]]) -> Times:
@@ -177,8 +221,8 @@ def _operation(kind: Kind, name: str, rows: pd.DataFrame, span: int) -> Operatio
         cancelled=int(ended_as[Outcome.CANCELLED]),
         rate=stats.per_second(len(ok), span),
         errors=errors(rows),
-        response=times(values(ok, "response")),
-        service=times(values(ok, "service")),
+        response=times(values(ok, "response")) if kind is not Kind.NOTICE else Times(0),
+        service=times(values(ok, "service")) if kind is not Kind.NOTICE else Times(0),
     )
 
 
@@ -313,23 +357,37 @@ def resources(frames: Frames) -> Resources:
 
 def _read_lags(frames: Frames) -> np.ndarray[Any, np.dtype[np.int64]]:
     """How long what had arrived waited for us: answers and pushed frames alike."""
-    answers = succeeded(of_kind(frames.steady, *ATTEMPTS))
+    answers = succeeded(of_kind(frames.steady, *ANSWERED))
     return np.concatenate([values(answers, "read_lag"), values(frames.fanout, "read_lag")])
 
 
 def coverage(frames: Frames) -> Coverage:
-    """Return which of the contract's operations the run tried at all, warm-up included."""
-    contract = [*OPERATIONS, *contract_actions()]
-    tried = set(frames.samples["operation"].unique())
-    exercised = [name for name in contract if name in tried]
+    """Return what of the contract the run exercised, warm-up included."""
+    samples, ledger = frames.samples, frames.deliveries
+    arrived = ledger[ledger["arrived"] > 0]
+    of_calls = arrived.loc[arrived["operation"] == "call.delivered", "key"].astype(str)
+    pushes = Counter(f"wss.{key.rsplit(':', 1)[-1]}" for key in of_calls)
+    for name, count in arrived["operation"].value_counts().items():
+        if str(name) in PUSHES:
+            pushes[f"wss.{PUSHES[str(name)]}"] += int(count)
+    tried = Counter(samples["operation"].astype(str).tolist())
+    worked = Counter(succeeded(samples)["operation"].astype(str).tolist()) + pushes
+    rows = [Covered(name, tried[name], worked[name]) for name in (*OPERATIONS, *contract_actions())]
+    done = [row for row in rows if row.worked]
+    operations = sum(row.name in OPERATIONS for row in done)
     return Coverage(
-        exercised, [name for name in contract if name not in tried], len(exercised), len(contract)
+        rows=rows,
+        operations_done=operations,
+        operations_total=len(OPERATIONS),
+        actions_done=len(done) - operations,
+        actions_total=len(rows) - len(OPERATIONS),
+        share=len(done) / len(rows),
     )
 
 
 def contract_actions() -> list[str]:
-    """Return the names of all wss actions that a client can ask for."""
-    return [f"wss.{name}" for name, action in ACTIONS.items() if action.request is not None]
+    """Return the names of all wss actions, asked for or pushed; an old name of another counts once."""
+    return [f"wss.{row.name}" for row in ACTIONS.values() if not row.alias_of]
 
 
 def measured(frames: Frames) -> int:

@@ -22,7 +22,7 @@ from analysis.frames import Frames, of_kind, succeeded, values
 from scenarios.slo import COUNTS, QUANTILES, TOTALS, Slo, SloError, parse_slo
 from talkamie.contract import OPERATIONS
 
-DELIVERED = ("chat.delivered", "alert.delivered", "receipt.delivered")
+DELIVERED = (*figures.PUSHES, "call.delivered")
 
 
 class State(StrEnum):
@@ -63,7 +63,30 @@ def judge(frames: Frames, totals: Totals) -> list[Objective]:
     """Return one result per line of the scenario's `[slo]` table."""
     table = dict(frames.manifest.scenario.config.get("slo") or {})
     known = known_metrics(frames)
-    return [_judge_line(str(key), str(limit), frames, totals, known) for key, limit in table.items()]
+    lines = [_judge_line(str(key), str(limit), frames, totals, known) for key, limit in table.items()]
+    minimum = dict(frames.manifest.scenario.config.get("coverage") or {}).get("minimum", 0)
+    return [*lines, _judge_coverage(float(minimum), frames)] if minimum else lines
+
+
+def _judge_coverage(minimum: float, frames: Frames) -> Objective:
+    """Judge the share of the contract that the run exercised; an interrupted run can't miss it."""
+    found = figures.coverage(frames)
+    state = State.MET if found.share >= minimum else State.MISSED
+    if state is State.MISSED and frames.manifest.status != "complete":
+        state = State.NOT_SHOWN
+    left = [*found.failed, *found.never]
+    return Objective(
+        slo="coverage",
+        limit=f">= {fmt_share(minimum)}",
+        state=state,
+        unit="share",
+        figure=found.share,
+        low=found.share,
+        high=found.share,
+        n=len(found.rows),
+        more=None,
+        reason=f"not exercised: {', '.join(left[:5])}{' …' if len(left) > 5 else ''}" if left else "",
+    )
 
 
 def known_metrics(frames: Frames) -> list[str]:

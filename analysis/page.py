@@ -55,6 +55,7 @@ TITLES = {
     "wss": "wss requests, from a frame to its answer",
     "ping": "pings",
     "connect": "connects: TCP, TLS and the websocket's handshake",
+    "notices": "frames that have no answer",
     "steps": "steps of journeys",
 }
 STAMPS = {

@@ -28,7 +28,7 @@ Row = tuple[str, ...]
 def groups(verdict: Verdict) -> Iterator[tuple[str, list[Row]]]:
     """Yield https, wss and deliveries, each with its rows of text; a group without rows is left out."""
     # wss has pings and connects too: to the person who reads, they are what happens on a socket.
-    for title, members in (("https", ("https",)), ("wss", ("wss", "ping", "connect"))):
+    for title, members in (("https", ("https",)), ("wss", ("wss", "ping", "connect", "notices"))):
         rows = [
             _row(row.operation, row.attempts, row.failed + row.timeout + row.broken, row.response)
             for row in verdict.operations
@@ -51,7 +51,8 @@ def summary_lines(verdict: Verdict) -> list[str]:
     lines = [_aligned(COLUMNS, widths)] if rows else []
     for title, members in tables:
         lines += [title, *(_aligned(row, widths) for row in members)]
-    return [*lines, *([""] if lines else []), totals_line(verdict), *_verdict_lines(verdict)]
+    above = [*lines, *([""] if lines else []), *coverage_lines(verdict)]
+    return [*above, totals_line(verdict), *_verdict_lines(verdict)]
 
 
 def summary(verdict: Verdict) -> RenderableType:
@@ -67,12 +68,28 @@ def summary(verdict: Verdict) -> RenderableType:
             table.add_row(*(Text(cell, style=failed if n == 2 else "") for n, cell in enumerate(row)))
     first, *rest = _verdict_lines(verdict)
     lines = [
+        *map(Text, coverage_lines(verdict)),
         Text(totals_line(verdict), style="dim"),
         Text(first, style=COLOURS[verdict.verdict]),
         *map(Text, rest),
     ]
     above: list[RenderableType] = [table, Text("")] if table.row_count else []
     return Group(*above, *lines)
+
+
+def coverage_lines(verdict: Verdict) -> list[str]:
+    """Return what of the contract was exercised, row by row; nothing where the scenario does not ask for it."""
+    if not any(objective.slo == "coverage" for objective in verdict.objectives):
+        return []
+    found = verdict.coverage
+    width = max(len(row.name) for row in found.rows)
+    lines = [f"{'coverage'.ljust(width)}   tried  worked"]
+    lines += [f"{row.name.ljust(width)}  {row.tried:6}  {row.worked:6}" for row in found.rows]
+    lines.append(
+        f"{found.operations_done} of {found.operations_total} operations and"
+        f" {found.actions_done} of {found.actions_total} actions exercised"
+    )
+    return [*lines, ""]
 
 
 def totals_line(verdict: Verdict) -> str:

@@ -59,7 +59,9 @@ class Api:
         self.token = ANONYMOUS_TOKEN
         self._session.cookiejar.clear()
 
-    def call(self, operation: Operation, body: Any, fields: dict[str, Any], *, expect: int) -> Called:
+    def call(
+        self, operation: Operation, body: Any, fields: dict[str, Any], *, expect: tuple[int, ...]
+    ) -> Called:
         """Do one operation. `fields` are parts of its path and query. What the target does never raises."""
         url = self._base + target_of(operation, fields)
         payload = _encode(body) if body is not None else None
@@ -86,11 +88,19 @@ class Api:
         return self._read(operation, answer.status_code, content, expect, sent, arrived)
 
     def _read(
-        self, operation: Operation, status: int, content: bytes, expect: int, sent: int, arrived: int
+        self,
+        operation: Operation,
+        status: int,
+        content: bytes,
+        expect: tuple[int, ...],
+        sent: int,
+        arrived: int,
     ) -> Called:
         seen = clock.now()
         size = len(content)
-        if not (200 <= status < 300 or status == expect):
+        if status in expect:
+            return Called(Outcome.OK, None, status, "", "", sent, arrived, seen, size)
+        if not 200 <= status < 300:
             text = _error_text(content)
             return Called(Outcome.FAILED, None, status, f"status {status}", text, sent, arrived, seen, size)
         try:
@@ -99,7 +109,7 @@ class Api:
             return Called(
                 Outcome.FAILED, None, status, "unreadable answer", str(error), sent, arrived, seen, size
             )
-        if expect == 200 and not envelope.success:
+        if not envelope.success:
             text = _text_of(envelope)
             return Called(Outcome.FAILED, None, status, "success: false", text, sent, arrived, seen, size)
         data = None if envelope.data is UNSET else envelope.data

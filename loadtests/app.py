@@ -85,7 +85,7 @@ class App(FastHttpUser):
 
     # --- https ---
 
-    def call(self, operation: str, body: Any = None, *, expect: int = 200, **fields: Any) -> Any:
+    def call(self, operation: str, body: Any = None, *, expect: tuple[int, ...] = (), **fields: Any) -> Any:
         """See Actor."""
         self._leave_if_finished()
         row = OPERATIONS[operation]
@@ -470,9 +470,9 @@ def _result_of(call: Callable[[], Any]) -> Exception | None:
 
 def _accepted(outcome: Outcome, status: int) -> Accepted:
     """Return whether the target has taken something on: only a plain no (4xx) means that it has not."""
-    if outcome is Outcome.OK:
-        return Accepted.YES
-    return Accepted.NO if outcome is Outcome.FAILED and 400 <= status < 500 else Accepted.UNKNOWN
+    if 400 <= status < 500:
+        return Accepted.NO
+    return Accepted.YES if outcome is Outcome.OK else Accepted.UNKNOWN
 
 
 def _inside(data: Any) -> Any:

@@ -37,6 +37,7 @@ from talkamie.contract import (
     MessagesUpdate,
     Review,
     Schedule,
+    Scheduled,
     SendSignal,
     Signal,
 )
@@ -153,14 +154,16 @@ class Ledger:
     ) -> None:
         """Write down the alert that an https operation owes somebody, by the rules of the contract."""
         key = self._alert_owed(operation, fields, data, str(me)) if accepted == Accepted.YES else None
-        if isinstance(data, MessageData):
+        if isinstance(data, MessageData | Scheduled):
             self.waits_for(data.message, sender=me, recipient=fields["id"])
         if key:
+            of_schedule = operation == "update-schedule"  # its path names the schedule, not whom it is with
+            to = data.attendee.id if of_schedule else fields["id"]
             self.settle(
                 key,
                 ALERT,
                 sender=me,
-                recipient=fields["id"],
+                recipient=to,
                 accepted=accepted,
                 intended=intended,
                 sent=sent,
@@ -190,6 +193,8 @@ class Ledger:
                 return f"alert:{data.chat.id}:canceled"
             case "schedule-call":
                 return _schedule_key(data.schedule)
+            case "update-schedule":
+                return _schedule_key(data)
             case "review-user":
                 return f"alert:{data.review.id}:posted"
             case _:

@@ -24,7 +24,7 @@ def feed(stats: RequestStats, second: Second) -> None:
     size: Counter[tuple[str, str]] = Counter()
     failed: Counter[tuple[str, str, str]] = Counter()
     for kind, operation, _, outcome, _, intended, _, arrived, _, _, length, error in second.samples:
-        if kind == Kind.STEP or outcome == Outcome.CANCELLED:
+        if kind in (Kind.STEP, Kind.NOTICE) or outcome == Outcome.CANCELLED:
             continue
         row = (OPERATIONS[operation].method if kind == Kind.REQUEST else "WSS", operation)
         took[row].append(arrived - intended)

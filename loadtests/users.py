@@ -57,6 +57,7 @@ class VirtualUser(App):
         self.user = User()
         self.chats: dict[str, Chat] = {}
         self.seen: set[str] = set()
+        self.withdrawn: set[str] = set()
         self._inbox: deque[Event] = deque(maxlen=_INBOX)
         self._open_chat = ""
         self._heard: deque[Message] = deque(maxlen=_INBOX)
@@ -89,6 +90,8 @@ class VirtualUser(App):
 
     def open_socket(self) -> None:
         """See Actor. Opening the page begins a visit."""
+        self._inbox = deque((e for e in self._inbox if not isinstance(e, CallData)), maxlen=_INBOX)
+        self._news.clear()  # no phone rings on a page that was not there
         super().open_socket()
         self._visit_ends = clock.now() + clock.ns(self._draw("visit"))
 
@@ -110,6 +113,10 @@ class VirtualUser(App):
                 if action == "call-ended" and isinstance(push, CallData):
                     self._stop_ringing(push)
                 self._news.append(CallNews(action, push))
+            case Alert() if _status(push) == "canceled":
+                self.withdrawn.add(str(push.id))
+                kept = (e for e in self._inbox if not (isinstance(e, Alert) and e.id == push.id))
+                self._inbox = deque(kept, maxlen=_INBOX)
             case MessageData() | Alert():
                 self.books.overlooked += len(self._inbox) == _INBOX
                 self._inbox.append(push)
@@ -208,6 +215,14 @@ class VirtualUser(App):
         if unread:
             self._intended = 0
             self.mark_read(chat, unread)
+
+
+def _status(alert: Alert) -> str:
+    """Return where the request that an alert is about stands."""
+    if alert.connect_request is not UNSET:
+        return str(alert.connect_request.status)
+    request = alert.chat.request if alert.chat is not UNSET else UNSET
+    return str(request.status) if request is not UNSET else ""
 
 
 class Senior(VirtualUser):

@@ -19,7 +19,7 @@ from reports.deliveries import reconcile
 from reports.histogram import bucket_of
 from reports.manifest import ArtefactError, Manifest, sync_folder
 from reports.parts import PartReader, plain
-from reports.sample import DELIVERIES, HISTOGRAMS, PARTS, RESOURCES, Fate, Outcome
+from reports.sample import DELIVERIES, HISTOGRAMS, PARTS, RESOURCES, Fate, Kind, Outcome
 
 _BLOCK = 131_072  # rows: one Parquet row group
 _KEYS = ["second", "operation", "outcome", "bucket"]
@@ -46,7 +46,8 @@ def build_tables(
             instants = [pc.max(block[name]).as_py() for name in _INSTANTS if name in block.column_names]
             last = max(last, *instants)
             if part.table == "samples":
-                folded.add(block["operation"], block["outcome"], block["intended"], block["arrived"])
+                timed = block.filter(pc.not_equal(block["kind"], int(Kind.NOTICE)))  # a notice takes no time
+                folded.add(timed["operation"], timed["outcome"], timed["intended"], timed["arrived"])
             elif part.table != "resources":
                 kept.add(part, block)
             yield block

@@ -78,17 +78,19 @@ class Actor(Protocol):
     """The account as the target last told it; without an id before sign-up."""
     chats: dict[str, Chat]
     """Chats that this person has seen, by id."""
+    withdrawn: set[str]
+    """Ids of alerts that were taken back: the app has removed them."""
     seen: set[str]
     """Which lists were fetched since the page was opened: the app fetches each once."""
 
     def now(self) -> datetime:
         """Return the date and time, UTC."""
 
-    def call(self, operation: str, body: Any = None, *, expect: int = 200, **fields: Any) -> Any:
-        """Do one https operation and return its data.
+    def call(self, operation: str, body: Any = None, *, expect: tuple[int, ...] = (), **fields: Any) -> Any:
+        """Do one https operation and return its data; None where it was turned down as expected.
 
-        `fields` are parts of the path and of the query, by their names in the contract. `expect` is the
-        status that counts as success, for calls that are meant to be turned down. Raises Unhappy.
+        `fields` are parts of the path and of the query, by their names in the contract. `expect` are
+        statuses that are right answers too: nobody is signed in yet, somebody has left. Raises Unhappy.
         """
 
     def together(self, *calls: Callable[[], Any]) -> None:

@@ -85,6 +85,12 @@ class Client(_Strict, frozen=True, kw_only=True):
     delivery_deadline_s: Positive = 5.0  # later than this is late
 
 
+class Coverage(_Strict, frozen=True, kw_only=True):
+    """How much of the contract's operations and actions a run has to exercise."""
+
+    minimum: Share = 0.0
+
+
 class Scenario(_Strict, frozen=True, kw_only=True):
     description: str
     load: Load
@@ -92,6 +98,7 @@ class Scenario(_Strict, frozen=True, kw_only=True):
     senior: Mix = Mix()
     volunteer: Mix = Mix()
     client: Client = Client()
+    coverage: Coverage = Coverage()
     slo: dict[str, str] = {}
 
     name: str = ""

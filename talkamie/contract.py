@@ -122,6 +122,10 @@ class WeeklyAvailability(Wire):
     sat: Slots | UnsetType = UNSET
 
 
+class WeeklyInput(WeeklyAvailability, forbid_unknown_fields=True):
+    """The same, where a day that is misspelt must not be dropped in silence."""
+
+
 class Availability(Wire):
     custom: CustomAvailability | UnsetType = UNSET
     weekly: WeeklyAvailability | UnsetType = UNSET
@@ -668,6 +672,7 @@ class SocketAction:
     push: Any = None
     anonymous: bool = False  # allowed before authenticate
     silent: bool = False  # no answer but a failure
+    alias_of: str = ""  # the row whose old name this is
 
 
 VERSION_PREFIX = "/v1"
@@ -697,7 +702,7 @@ OPERATIONS: dict[str, Operation] = {
             "set-weekly-availability",
             "POST",
             "/availability/weekly",
-            body=WeeklyAvailability,
+            body=WeeklyInput,
             data=WeeklyAvailability,
         ),
         Operation("get-call", "GET", "/call/{callId}", data=Call),
@@ -777,7 +782,9 @@ ACTIONS: dict[str, SocketAction] = {
         SocketAction("call-ended", "call", push=CallData),
         SocketAction("signal", "call-signal", request=SendSignal, push=SignalData, silent=True),
         # The old name: whoever uses it is answered, and his peer pushed to, under it.
-        SocketAction("call-signal", "call-signal", request=SendSignal, push=SignalData, silent=True),
+        SocketAction(
+            "call-signal", "call-signal", request=SendSignal, push=SignalData, silent=True, alias_of="signal"
+        ),
     )
 }
 

@@ -22,14 +22,14 @@ from talkamie.contract import (
 def landing(actor: Actor) -> None:
     """See the page that strangers see. It asks who is there first; nobody is, and 401 is right."""
     with actor.journey("landing"):
-        actor.call("get-user-by-token", expect=401)
+        actor.call("get-user-by-token", expect=(401,))
 
 
 def sign_up(actor: Actor) -> None:
     """Make an account: e-mail, one-time password, profile."""
     person = actor.person
     with actor.journey("sign-up"):
-        actor.call("get-user-by-token", expect=401)
+        actor.call("get-user-by-token", expect=(401,))
         actor.think("form")
         if actor.call("get-users", email=person.email):
             raise Refused("sign-up", 409, "this e-mail is taken")
@@ -55,7 +55,7 @@ def sign_in(actor: Actor) -> None:
     """Come back with e-mail and password; the first screen follows without a new page."""
     person = actor.person
     with actor.journey("sign-in"):
-        actor.call("get-user-by-token", expect=401)
+        actor.call("get-user-by-token", expect=(401,))
         actor.think("form")
         with actor.step("sign-in.ready"):
             actor.sign(actor.call("sign-in", SignIn(email=person.email, password=person.password)))
@@ -109,7 +109,7 @@ def sign_out(actor: Actor) -> None:
         actor.close_socket()
         actor.call("sign-out")
         actor.forget()
-        actor.call("get-user-by-token", expect=401)
+        actor.call("get-user-by-token", expect=(401,))
 
 
 def leave_for_good(actor: Actor) -> None:

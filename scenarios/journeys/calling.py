@@ -67,6 +67,7 @@ def pick_up(actor: Actor, habits: Habits, ringing: CallData) -> None:
     """Hear the phone ring and answer it, decline, or let it ring out."""
     call = ringing.call
     assert call.id is not UNSET
+    actor.chats.setdefault(str(ringing.chat.id), Chat(id=ringing.chat.id, user=call.user))
     with actor.journey("call"):
         if actor.listen("pick-up", "call-ended") is not None:
             return  # they gave up first

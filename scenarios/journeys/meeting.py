@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from scenarios.actor import Actor
 from scenarios.journeys.talking import history
 from scenarios.people import sentence
-from talkamie.contract import CONNECTIONS_PAGE, LIST_PAGE, MessageData, MessageRequest, User
+from talkamie.contract import CONNECTIONS_PAGE, LIST_PAGE, Id, MessageData, MessageRequest, User
+
+GONE = (404,)
+"""A right answer about somebody who has left the service meanwhile."""
 
 _REGRETS = 0.05  # share of requests that are taken back at once, assumed
 
@@ -22,7 +25,7 @@ def browse(actor: Actor) -> None:
         actor.call("get-users", type=opposite, keyword=actor.person.tag, page_size=LIST_PAGE)
         if found:
             actor.think("look")
-            actor.call("get-user", id=actor.rng.choice(found).id)
+            look_at(actor, actor.rng.choice(found).id)
 
 
 def connect(actor: Actor) -> None:
@@ -32,10 +35,10 @@ def connect(actor: Actor) -> None:
         if other is None:
             return
         # Either side may have asked the other since the list was made: then there is nothing to ask.
-        if _is_free(other := actor.call("get-user", id=other.id)):
+        if (other := look_at(actor, other.id)) and _is_free(other):
             actor.think("profile-read")
-            actor.call("send-connection-request", id=other.id)
-            if actor.rng.random() < _REGRETS:
+            sent = actor.call("send-connection-request", id=other.id, expect=GONE)
+            if sent and actor.rng.random() < _REGRETS:
                 actor.call("cancel-connection-request", id=other.id)
 
 
@@ -45,11 +48,12 @@ def message_request(actor: Actor) -> None:
         other = _find_somebody(actor)
         if other is None:
             return
-        if _is_free(other := actor.call("get-user", id=other.id)):
+        if (other := look_at(actor, other.id)) and _is_free(other):
             actor.think("compose")
-            sent: MessageData = actor.call(
-                "send-message-request", MessageRequest(text=sentence(actor.rng)), id=other.id
-            )
+            words = MessageRequest(text=sentence(actor.rng))
+            sent: MessageData | None = actor.call("send-message-request", words, id=other.id, expect=GONE)
+            if sent is None:
+                return
             actor.ask(history(sent.chat))
             if actor.rng.random() < _REGRETS:
                 actor.call("cancel-message-request", id=other.id)
@@ -74,6 +78,12 @@ def _is_free(user: User) -> bool:
     if viewer.chat is UNSET or viewer.chat.request is UNSET:
         return True
     return viewer.chat.request.status not in ("pending", "accepted", "rejected")
+
+
+def look_at(actor: Actor, user: Id | UnsetType) -> User | None:
+    """Open somebody's profile; None if they have left the service since they were listed."""
+    found: User | None = actor.call("get-user", id=user, expect=GONE)
+    return found
 
 
 def connections(actor: Actor) -> list[User]:

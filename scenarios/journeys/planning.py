@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from msgspec import UNSET
 
 from scenarios.actor import Actor
-from scenarios.journeys.meeting import connections
+from scenarios.journeys.meeting import GONE, connections, look_at
 from scenarios.people import sentence
 from talkamie.contract import (
     LIST_PAGE,
@@ -16,7 +16,6 @@ from talkamie.contract import (
     ScheduleInput,
     ScheduleUpdate,
     Slot,
-    User,
     UserUpdate,
     WeeklyAvailability,
 )
@@ -31,7 +30,9 @@ def schedule(actor: Actor) -> None:
         found = connections(actor)
         if not found:
             return
-        other: User = actor.call("get-user", id=actor.rng.choice(found).id)
+        other = look_at(actor, actor.rng.choice(found).id)
+        if other is None:
+            return
         actor.think("profile-read")
         begins = _some_hour(actor)
         wanted = ScheduleInput(
@@ -41,7 +42,7 @@ def schedule(actor: Actor) -> None:
             start_date_time=_text(begins),
             end_date_time=_text(begins + timedelta(hours=1)),
         )
-        actor.call("schedule-call", wanted, id=other.id)
+        actor.call("schedule-call", wanted, id=other.id, expect=GONE)
         actor.call("get-schedules", page_size=LIST_PAGE)
 
 
@@ -91,8 +92,7 @@ def settings(actor: Actor) -> None:
             actor.call("set-custom-availability", {_text(_some_hour(actor))[:10]: _WORKING_DAY})
         actor.think("form")
         actor.call("update-user", UserUpdate(bio=sentence(actor.rng)), id=me)
-        if actor.person.type == "volunteer" and "background-check" not in actor.seen:
-            actor.seen.add("background-check")
+        if actor.person.type == "volunteer" and _is_unchecked(actor):
             actor.call("background-check", BackgroundCheck(dob="1990-01-31", state="CA"), id=me)
 
 
@@ -104,3 +104,12 @@ def _some_hour(actor: Actor) -> datetime:
 
 def _text(at: datetime) -> str:
     return at.strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+
+def _is_unchecked(actor: Actor) -> bool:
+    """Return whether this volunteer has never asked for a background check: the app asks once."""
+    verification = actor.user.verification
+    asked = verification is not UNSET and verification.background is not UNSET
+    first = "background-check" not in actor.seen
+    actor.seen.add("background-check")
+    return first and not asked

@@ -6,6 +6,7 @@ from msgspec import UNSET
 
 from scenarios.actor import Actor, Event
 from scenarios.journeys.calling import pick_up
+from scenarios.journeys.meeting import GONE, look_at
 from scenarios.journeys.talking import talk
 from scenarios.people import Habits
 from talkamie.contract import LIST_PAGE, Alert, CallData, Id, MessageData, ReadMark, UpdateAlerts, User
@@ -31,13 +32,13 @@ def _react_to_alert(actor: Actor, habits: Habits, alert: Alert) -> None:
     read_alert(actor, alert)
     if alert.schedule is not UNSET:
         with actor.journey("schedule"):
-            actor.call("get-schedule", id=alert.schedule.id)
+            actor.call("get-schedule", id=alert.schedule.id, expect=GONE)  # it may be dropped by now
     if (asked_by := _asked_by(alert)) is None:
         return
     kind = "connection" if alert.type == "connect-request" else "message-request"
     with actor.journey("connect" if kind == "connection" else kind):
-        other = actor.call("get-user", id=asked_by)
-        if not _is_waiting(other, kind):
+        other = look_at(actor, asked_by)
+        if other is None or not _is_waiting(other, kind):
             return  # it was settled or taken back before the alert was looked at: the app shows no buttons
         actor.think("profile-read")
         if actor.rng.random() < habits.accepts:
@@ -73,6 +74,8 @@ def read_alert(actor: Actor, alert: Alert) -> None:
     with actor.journey("notifications"):
         actor.think("notice")
         assert alert.id is not UNSET
+        if str(alert.id) in actor.withdrawn:
+            return
         actor.ask(UpdateAlerts(action="update-alerts", alerts_map={str(alert.id): ReadMark(status="read")}))
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from msgspec import UNSET
 
 from scenarios.actor import Actor
-from scenarios.journeys.meeting import connections
+from scenarios.journeys.meeting import GONE, connections, look_at
 from scenarios.people import sentence
-from talkamie.contract import LIST_PAGE, ReviewInput, User
+from talkamie.contract import LIST_PAGE, ReviewInput
 
 _DROPS = 0.3  # share of second thoughts that end in no review, assumed
 
@@ -19,13 +19,15 @@ def review(actor: Actor) -> None:
         found = connections(actor)
         if not found:
             return
-        other: User = actor.call("get-user", id=actor.rng.choice(found).id)
-        actor.call("get-user-reviews", id=other.id, page_size=LIST_PAGE)
+        other = look_at(actor, actor.rng.choice(found).id)
+        if other is None:
+            return
+        actor.call("get-user-reviews", id=other.id, page_size=LIST_PAGE, expect=GONE)
         actor.think("compose")
         words = ReviewInput(rate=actor.rng.randint(3, 5), text=sentence(actor.rng))
         if other.viewer is UNSET or other.viewer.review is UNSET:
-            actor.call("review-user", words, id=other.id)
+            actor.call("review-user", words, id=other.id, expect=GONE)
         elif actor.rng.random() < _DROPS:
-            actor.call("delete-review", id=other.id)
+            actor.call("delete-review", id=other.id, expect=GONE)
         else:
-            actor.call("update-review", words, id=other.id)
+            actor.call("update-review", words, id=other.id, expect=GONE)

@@ -39,6 +39,30 @@ def parser() -> argparse.ArgumentParser:
         help="seconds a socket may stay unauthenticated (default %(default)s)",
     )
     add(
+        "--ring-timeout",
+        type=_seconds,
+        default=45.0,
+        metavar="S",
+        help="seconds until a call that nobody answers is missed (default %(default)s)",
+    )
+    add(
+        "--call-grace",
+        type=_seconds,
+        default=15.0,
+        metavar="S",
+        help="seconds until a call ends that a party without a socket is in (default %(default)s)",
+    )
+    add(
+        "--dialect",
+        choices=("2025", "2025-06", "2026"),
+        default="2025",
+        help="which names pushes have: those of the web client of 2025, or of the documentation of June 2025 "
+        "or of 2026 (default %(default)s)",
+    )
+    add(
+        "--extras", action="store_true", help="serve what later documentation adds: finance, support, files …"
+    )
+    add(
         "--platform-limits",
         action=argparse.BooleanOptionalAction,
         default=True,

@@ -103,6 +103,8 @@ class SocketEndpoint:
         except (msgspec.DecodeError, RecursionError, ValueError) as error:
             raise Problem(400, f"frame: {failure_text(error)}") from error
         result = await handler(call, body=body)
+        if row.silent:
+            return None
         if call.socket is not None and not call.socket.connection.is_open():
             return None
         if isinstance(result, Paged):

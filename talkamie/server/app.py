@@ -10,8 +10,23 @@ import msgspec
 from starlette.routing import BaseRoute, Route, Router, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from talkamie.contract import OPERATIONS, VERSION_PREFIX
-from talkamie.server import accounts, alerts, chats, clock, otp, registry, relations, scheduling
+from talkamie.contract import DIALECTS, OPERATIONS, VERSION_PREFIX
+from talkamie.server import (
+    accounts,
+    alerts,
+    availability,
+    calls,
+    catalogue,
+    chats,
+    clock,
+    otp,
+    profiles,
+    registry,
+    relations,
+    reviews,
+    scheduling,
+    signals,
+)
 from talkamie.server.actions import SocketEndpoint
 from talkamie.server.hub import Hub
 from talkamie.server.metrics import Metrics
@@ -20,13 +35,18 @@ from talkamie.server.security import Passwords
 from talkamie.server.service import Service, Settings
 from talkamie.server.store import Store
 
-DOMAINS = (accounts, alerts, chats, otp, relations, scheduling)  # importing them registered their handlers
+# Importing them registered their handlers.
+DOMAINS = (
+    *(accounts, alerts, availability, calls, catalogue, chats, otp),
+    *(profiles, relations, reviews, scheduling, signals),
+)
 
 
 def make_service(settings: Settings, store: Store) -> Service:
     """Put the parts of a server together."""
     metrics = Metrics()
-    return Service(settings, store, Hub(metrics), Passwords(settings.password_cost), metrics)
+    hub = Hub(metrics, names=DIALECTS[settings.dialect])
+    return Service(settings, store, hub, Passwords(settings.password_cost), metrics)
 
 
 def make_app(service: Service) -> Router:

@@ -129,10 +129,7 @@ async def get_messages(call: Call, *, body: GetMessages) -> Paged[MessagePage]:
 async def send_message(call: Call, *, body: SendMessage) -> MessageData:
     """Store a message, push it to the other member, and return it as the sender keeps it."""
     chat_id = text_id(body.chat_id)
-    member = await membership(call.db, chat_id, call.me)
-    if member["request_status"] != "accepted":
-        raise Problem(403, "This chat is not open: no connection or message request was accepted.")
-    other: str = member["other_id"]
+    other = await open_member(call, chat_id)
     async with call.db.transaction():
         stored = await post(call, chat_id, to=other, text=body.message.text)
         unread = await total_unread(call.db, other)
@@ -218,8 +215,7 @@ async def deliver_waiting(call: Call, user: str) -> None:
         for sender, chats in senders.items():
             if hub.online(sender):
                 ids = [message for update in chats.values() for message in update.messages_map]
-                frame = success("update-chats", ChatsUpdate(chats_map=chats))
-                hub.deliver(sender, "update-chats", frame, ids, accepted=call.accepted)
+                hub.push(sender, "update-chats", ChatsUpdate(chats_map=chats), ids, accepted=call.accepted)
 
     call.after.append(tell)
 
@@ -235,6 +231,15 @@ async def membership(db: Session, chat_id: str, user: str) -> Row:
     if row is None:
         raise Problem(404, "There is no such chat.")
     return row
+
+
+async def open_member(call: Call, chat_id: str) -> str:
+    """Return the other member of an open chat of mine; 404 for one that is not mine, 403 for a closed one."""
+    member = await membership(call.db, chat_id, call.me)
+    if member["request_status"] != "accepted":
+        raise Problem(403, "This chat is not open: no connection or message request was accepted.")
+    other: str = member["other_id"]
+    return other
 
 
 async def view(db: Session, chat_id: str, user: str, now: int) -> Chat:

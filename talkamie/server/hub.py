@@ -7,7 +7,7 @@ than `EVICT_BYTES` unread is cut off, so that one stalled reader never stalls a 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -79,12 +79,18 @@ def failure(action: str | None, status: int, message: str) -> bytes:
 class Hub:
     """All open sockets, those of each user, and the ledger of what was pushed to them."""
 
-    def __init__(self, metrics: Metrics, ledger: Ledger | None = None) -> None:
+    def __init__(
+        self, metrics: Metrics, ledger: Ledger | None = None, *, names: Mapping[str, str] | None = None
+    ) -> None:
+        """`names` are the dialect's: what a push is called on the wire, where it is not its row's name."""
+        self._names = names or {}
         self.ledger = ledger or Ledger()
         self._metrics = metrics
         self._sockets: set[Socket] = set()
         self._of_user: dict[str, list[Socket]] = {}
         self._opened = 0
+        # When somebody's last socket closed, in ms since 1970, until he is back or his calls have ended.
+        self.departed: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._sockets)
@@ -102,6 +108,7 @@ class Hub:
         self._forget(socket)
         socket.user, socket.session = user, session
         self._of_user.setdefault(user, []).append(socket)
+        self.departed.pop(user, None)
 
     def close(self, socket: Socket) -> None:
         """Forget a connection that ended. Twice does no harm."""
@@ -137,6 +144,11 @@ class Hub:
                 fate = self._write(socket, frame)
                 self._record(joined, action, user, accepted, socket=socket.number, fate=fate)
 
+    def push(self, user: str, action: str, data: Any, ids: Iterable[str], *, accepted: int) -> None:
+        """Deliver `data` to every socket of `user`, under the name that the dialect has for `action`."""
+        frame = success(self._names.get(action, action), data)
+        self.deliver(user, action, frame, ids, accepted=accepted)
+
     def answer(self, socket: Socket, frame: bytes) -> None:
         """Write a frame to the one socket that asked. No push, so not in the ledger."""
         self._write(socket, frame)
@@ -145,6 +157,12 @@ class Hub:
         """End every socket that was opened with a token of `session`."""
         for socket in tuple(self._of_user.get(user, ())):
             if socket.session == session:
+                self.refuse(socket)
+
+    def revoke_others(self, user: str, session: str | None) -> None:
+        """End every socket of `user` that was opened with a token of any session but this."""
+        for socket in tuple(self._of_user.get(user, ())):
+            if socket.session != session:
                 self.refuse(socket)
 
     def refuse(self, socket: Socket) -> None:
@@ -187,6 +205,6 @@ class Hub:
         sockets = self._of_user.get(socket.user, [])
         if socket in sockets:
             sockets.remove(socket)
-        if not sockets:
-            self._of_user.pop(socket.user, None)
+        if not sockets and self._of_user.pop(socket.user, None) is not None:
+            self.departed[socket.user] = clock.now()
         socket.user = socket.session = None

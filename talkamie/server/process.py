@@ -28,7 +28,7 @@ from typing import Any
 import uvicorn
 
 from talkamie.contract import MAX_MESSAGE_BYTES, VERSION_PREFIX
-from talkamie.server import clock
+from talkamie.server import calls, clock
 from talkamie.server.app import make_app, make_service
 from talkamie.server.connection import UNLIMITED_BYTES, HttpConnection, SocketConnection
 from talkamie.server.service import Service, Settings
@@ -77,6 +77,10 @@ def run(options: argparse.Namespace) -> None:
             otp_resend_limit=options.otp_resend_limit,
             platform_limits=options.platform_limits,
             auth_deadline_s=options.auth_deadline,
+            ring_timeout_s=options.ring_timeout,
+            call_grace_s=options.call_grace,
+            dialect=options.dialect,
+            extras=options.extras,
         )
         try:
             store = Store(_database(options.db, folder), durable=options.durable)
@@ -122,6 +126,7 @@ async def _serve(
         gc.collect()
         gc.freeze()
         print(json.dumps(ready), flush=True)
+        await calls.recover(service)
         deadline_s = service.settings.auth_deadline_s
         while not listeners[0].should_exit:
             await asyncio.sleep(min(0.5, deadline_s / 4))
@@ -130,6 +135,7 @@ async def _serve(
                 auth_deadline_s=deadline_s,
                 platform_limits=service.settings.platform_limits,
             )
+            await calls.sweep(service)
             if parent is not None and os.getppid() != parent:
                 stop()
 

@@ -78,7 +78,7 @@ def _register(table: dict[str, Handler], name: str) -> Callable[[H], H]:
 
 
 def _verify_operation(row: Operation, handler: Handler) -> None:
-    hints = typing.get_type_hints(handler)
+    hints = typing.get_type_hints(handler, include_extras=True)
     positional = [
         p for p in inspect.signature(handler).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD
     ]
@@ -92,7 +92,7 @@ def _verify_operation(row: Operation, handler: Handler) -> None:
 
 
 def _verify_action(row: SocketAction, handler: Handler) -> None:
-    hints = typing.get_type_hints(handler)
+    hints = typing.get_type_hints(handler, include_extras=True)
     _compare(
         row.name,
         {"body": row.request, "answer": row.answer},

@@ -23,6 +23,7 @@ from talkamie.contract import (
     MessageRequest,
     Page,
     RequestStatus,
+    Review,
     Search,
     User,
     UserRef,
@@ -55,7 +56,7 @@ _REQUEST = f"select r.*, {views.CARD} from connections r join users o on o.id = 
 async def send_request(call: Call, other: str) -> ConnectRequest:
     """Ask `other` for a connection. 409 while either has asked, or once connected."""
     me = call.me
-    await _expect_user(call, other)
+    await expect_user(call, other)
     identity = call.db.new_id(call.now)
     async with call.db.transaction():
         made = await call.db.value(
@@ -159,7 +160,7 @@ async def get_connections(call: Call, *, query: Search) -> Paged[list[User]]:
 async def send_message_request(call: Call, other: str, *, body: MessageRequest) -> MessageData:
     """Ask `other`, with a first message, to open a chat. Once per chat, and not between connected users."""
     me = call.me
-    await _expect_user(call, other)
+    await expect_user(call, other)
     async with call.db.transaction():
         chat = await chats.of_pair(call.db, me, other)
         match None if chat is None else chat["request_status"]:
@@ -257,6 +258,11 @@ async def attach_viewers(db: Session, me: str, users: list[User]) -> None:
         me,
         *ids,
     )
+    reviews = await db.all(
+        f"select id, user_id from reviews where rater_id = $1 and user_id in ({marks(len(ids), first=2)})",  # noqa: S608
+        me,
+        *ids,
+    )
     viewers = {one: Viewer(id=me) for one in ids}
     for row in requests:
         if row["status"] in ("pending", "accepted"):
@@ -269,6 +275,8 @@ async def attach_viewers(db: Session, me: str, users: list[User]) -> None:
             )
     for row in rooms:
         viewers[row["other_id"]].chat = Chat(id=row["id"], request=views.chat_request(row))
+    for row in reviews:
+        viewers[row["user_id"]].review = Review(id=row["id"])
     for user in users:
         user.viewer = viewers[str(user.id)]
 
@@ -339,8 +347,9 @@ async def _request(db: Session, identity: str, viewer: str) -> ConnectRequest:
     return views.connect_request(row)
 
 
-async def _expect_user(call: Call, other: str) -> None:
+async def expect_user(call: Call, other: str) -> None:
+    """Raise 403 for myself, 404 for nobody and for one who is gone."""
     if other == call.me:
-        raise Problem(403, "You cannot ask yourself.")
-    if await call.db.value("select 1 from users where id = $1", other) is None:
+        raise Problem(403, "You cannot do this to yourself.")
+    if await call.db.value("select 1 from users where id = $1 and deleted is null", other) is None:
         raise Problem(404, "There is no such user.")

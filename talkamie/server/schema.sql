@@ -18,6 +18,25 @@ create table if not exists users (
     visibility text not null,
     interests text,                  -- JSON array
     timezone_offset integer,
+    picture text,                    -- JSON, as the next two
+    video text,
+    certificate text,
+    certificate_state text,
+    file_dir_path text,
+    specialization text,
+    licence_id text,
+    max_call_count integer,
+    max_call_duration integer,       -- seconds
+    push_enabled integer,
+    background text,                 -- how far the check is; nothing: never asked for
+    background_check text,           -- what was asked, JSON
+    availability_weekly text,        -- JSON, as the next
+    availability_custom text,
+    rating double precision not null default 0,  -- the mean of the reviews; 0 without one
+    total_reviews integer not null default 0,
+    coins bigint not null default 0,
+    paypal text,
+    deleted bigint,                  -- when the account ended: what is left is a stub
     created bigint not null
 );
 
@@ -29,6 +48,8 @@ create table if not exists tokens (
     expires bigint not null
 );
 create index if not exists tokens_session on tokens (session_id);
+
+create index if not exists tokens_user on tokens (user_id);
 
 create table if not exists otps (
     email text primary key,
@@ -124,3 +145,40 @@ create table if not exists schedules (
 );
 create index if not exists schedules_low on schedules (low, from_at);
 create index if not exists schedules_high on schedules (high, from_at);
+
+create table if not exists reviews (
+    id text primary key,
+    rater_id text not null references users (id),
+    user_id text not null references users (id),
+    rate double precision not null,
+    text text,
+    created bigint not null,
+    unique (rater_id, user_id)
+);
+create index if not exists reviews_user on reviews (user_id, id);
+
+create table if not exists calls (
+    id text primary key,
+    chat_id text not null references chats (id),
+    caller_id text not null references users (id),
+    callee_id text not null references users (id),
+    type text not null,
+    status text not null,            -- ringing, accepted, rejected, missed
+    accepted bigint,
+    caller_up integer not null default 0,   -- whether a side has its media
+    callee_up integer not null default 0,
+    up_since bigint,                 -- while either side has
+    talked bigint not null default 0,       -- milliseconds before that
+    ended bigint,                    -- nothing: going on
+    created bigint not null
+);
+create index if not exists calls_caller on calls (caller_id, id);
+create index if not exists calls_callee on calls (callee_id, id);
+create index if not exists calls_ringing on calls (created) where status = 'ringing';
+
+-- Who is in a call: the key makes it one at a time.
+create table if not exists busy (
+    user_id text primary key references users (id),
+    call_id text not null
+);
+create index if not exists busy_call on busy (call_id);

@@ -45,6 +45,10 @@ class Settings:
     otp_resend_limit: bool = False
     platform_limits: bool = True
     auth_deadline_s: float = 30.0
+    ring_timeout_s: float = 45.0
+    call_grace_s: float = 15.0  # how long a call waits for somebody who lost his last socket
+    dialect: str = "2025"
+    extras: bool = False
     stage: str = "dev"
 
 

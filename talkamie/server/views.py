@@ -2,28 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime
+from typing import Any, TypeVar
 
 import msgspec
 
 from talkamie.contract import (
+    Availability,
+    CallPreferences,
+    Certificate,
     Chat,
     ChatRequest,
+    Check,
+    Coins,
     ConnectRequest,
+    CustomAvailability,
     Delivery,
+    File,
     Interest,
+    Ledger,
+    Licence,
     Location,
+    Media,
     Message,
+    Notifications,
+    Paypal,
+    Preferences,
+    Review,
     Schedule,
+    Slot,
+    Specialization,
+    Switch,
     TimeSlot,
     User,
     UserRef,
+    Verification,
+    WeeklyAvailability,
 )
+from talkamie.contract import Call as WireCall
 from talkamie.server import timetable
 from talkamie.server.service import iso, known
 from talkamie.server.store import Row
 
+T = TypeVar("T")
+
 _interests = msgspec.json.Decoder(list[Interest]).decode
+_media = msgspec.json.Decoder(Media).decode
+_file = msgspec.json.Decoder(File).decode
+_weekly = msgspec.json.Decoder(WeeklyAvailability).decode
+_custom: Callable[[str], dict[str, list[Slot]]] = msgspec.json.Decoder(CustomAvailability).decode
 
 # A user inside something else: enough to show a name.
 CARD = "o.id as o_id, o.name as o_name, o.type as o_type"
@@ -50,10 +78,84 @@ def user(row: Row, now: int) -> User:
         bio=known(row["bio"]),
         language=known(row["language"]),
         location=Location(**places) if places else msgspec.UNSET,
-        interests=msgspec.UNSET if row["interests"] is None else _interests(row["interests"]),
+        interests=_decoded(row["interests"], _interests),
+        picture=_decoded(row["picture"], _media),
+        video=_decoded(row["video"], _media),
+        file_dir_path=known(row["file_dir_path"]),
+        rating=row["rating"],
+        total_reviews=row["total_reviews"],
+        specialization=_wrapped(row["specialization"], lambda area: Specialization(area=area)),
+        licence=_wrapped(row["licence_id"], lambda identity: Licence(id=identity)),
+        certificate=_certificate(row),
+        verification=_verification(row),
         visibility=row["visibility"],
         timezone_offset=known(row["timezone_offset"]),
     )
+
+
+def availability(row: Row) -> Availability:
+    """Return when a user is available; with neither map where he never said."""
+    return Availability(
+        weekly=_decoded(row["availability_weekly"], _weekly),
+        custom=_decoded(row["availability_custom"], _custom),
+    )
+
+
+def preferences(row: Row) -> Preferences:
+    """Return what a user chose for himself; nobody else sees it."""
+    limits = CallPreferences(
+        max_count=known(row["max_call_count"]), max_duration=known(row["max_call_duration"])
+    )
+    push = _wrapped(row["push_enabled"], lambda on: Notifications(push=Switch(enabled=bool(on))))
+    return Preferences(call=limits, notifications=push)
+
+
+def ledger(row: Row) -> Ledger:
+    """Return a user's coins, and where they are paid out."""
+    return Ledger(
+        coins=Coins(balance=row["coins"]), paypal=_wrapped(row["paypal"], lambda email: Paypal(email=email))
+    )
+
+
+def review(row: Row) -> Review:
+    """Return a review; who wrote it is the row's CARD."""
+    return Review(id=row["id"], rate=row["rate"], text=known(row["text"]), rater=card(row))
+
+
+def call(row: Row, viewer: str) -> WireCall:
+    """Return a call as `viewer`, one of its parties, sees it; the other is the row's CARD."""
+    over = row["ended"] is not None
+    return WireCall(
+        id=row["id"],
+        type=row["type"],
+        status=row["status"],
+        direction="outgoing" if row["caller_id"] == viewer else "incoming",
+        duration=row["talked"] // 1000 if over else msgspec.UNSET,
+        user=card(row),
+        timestamp=iso(row["created"]),
+        chat=Chat(id=row["chat_id"]),
+    )
+
+
+def _certificate(row: Row) -> Certificate | msgspec.UnsetType:
+    if row["certificate"] is None and row["certificate_state"] is None:
+        return msgspec.UNSET
+    return Certificate(file=_decoded(row["certificate"], _file), state=known(row["certificate_state"]))
+
+
+def _verification(row: Row) -> Verification:
+    """Return what was checked: nobody waits for the first two here, the last is asked for."""
+    done = Check(status="complete")
+    background = _wrapped(row["background"], lambda status: Check(status=status))
+    return Verification(verified=True, basic=done, admin=done, background=background)
+
+
+def _decoded(text: str | None, decode: Callable[[str], T]) -> T | msgspec.UnsetType:
+    return msgspec.UNSET if text is None else decode(text)
+
+
+def _wrapped(value: Any, wrap: Callable[[Any], T]) -> T | msgspec.UnsetType:
+    return msgspec.UNSET if value is None else wrap(value)
 
 
 def age(dob: str, now: int) -> int:

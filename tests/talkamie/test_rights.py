@@ -80,7 +80,7 @@ def test_a_bad_body_is_the_callers_mistake(world: World, row: Operation) -> None
 def test_a_bad_page_is_refused(world: World, row: Operation) -> None:
     """Sizes below 1, above 100 or no number, and keys that are none of ours: 400. Empty ones are absent."""
     ann, _, chat = world.friends()
-    path = "/v1" + row.path.replace("{chatId}", chat)
+    path = "/v1" + row.path.replace("{chatId}", chat).replace("{id}", ann.id)
     headers = [("authorization", f"Bearer {ann.token}")]
     for query in ("pageSize=0", "pageSize=-1", "pageSize=1000000000", "pageSize=x", "pageSize=1.5",
                   "lastEvaluatedKey=x", "lastEvaluatedKey=%7B%7D", "lastEvaluatedKey=" + "%5B" * 5000,
@@ -143,7 +143,7 @@ def test_a_browser_may_read_the_answers(world: World) -> None:
         assert head["access-control-allow-origin"] == "https://app.example.test"
         assert head["access-control-allow-credentials"] == "true"
     _, head, _ = world.raw("OPTIONS", "/v1/user/{id}", headers=origin)
-    assert head["access-control-allow-methods"] == "PUT, GET, OPTIONS"
+    assert head["access-control-allow-methods"] == "PUT, GET, DELETE, OPTIONS"
     for wanted in ("authorization", "content-type", "x-user-timezone-offset", "x-auth-provider"):
         assert wanted in head["access-control-allow-headers"]
 
