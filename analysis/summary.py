@@ -78,7 +78,7 @@ def summary(verdict: Verdict) -> RenderableType:
 
 
 def coverage_lines(verdict: Verdict) -> list[str]:
-    """Return what of the contract was exercised, row by row; nothing where the scenario does not ask for it."""
+    """Return what of the contract was exercised, row by row; nothing where no scenario asks for it."""
     if not any(objective.slo == "coverage" for objective in verdict.objectives):
         return []
     found = verdict.coverage

@@ -30,8 +30,8 @@ class Kind(IntEnum):
     SOCKET = 1  # a wss action and its answer
     PING = 2  # an application ping and its answer
     CONNECT = 3  # TCP, TLS and websocket handshake of one socket
+    STEP = 4  # a named part of a journey, several of the others together
     NOTICE = 5  # a wss frame that has no answer: counted, never timed
-    STEP = 4  # a named part of a journey, several of the above together
 
 
 class Outcome(IntEnum):

@@ -38,29 +38,34 @@ _SDP_BYTES = {
     ("answer", "video"): 5420,
 }
 _CANDIDATES = 4
-_CANDIDATE_BYTES = 140
+_CANDIDATE_BYTES = 160
 _VIDEO = 0.4  # share of calls with a picture, assumed
 
 
 def place(actor: Actor) -> None:
-    """Call somebody with whom a chat is open; wait until they answer, decline, or do neither."""
+    """Call somebody with whom a chat is open, talk if they answer, then look at the history of calls."""
     with actor.journey("call"):
         chat = pick(actor)
-        if chat is None or chat.id is UNSET:
+        if chat is None:
             return
-        kind: CallType = "video" if actor.rng.random() < _VIDEO else "audio"
-        with actor.step("call.answered"):
-            call: Call = actor.ask(CallUser(action="call-user", chat_id=chat.id, type=kind)).data.call
-            if call.status != "ringing":
-                actor.think("call-over")
-                return
-            news = actor.listen("ring", "call-accepted", "call-rejected", "call-ended")
-        if news is None or news.action == "call-rejected":
-            _hang_up(actor, call)  # having waited long enough; after a no, the app does it by itself
-        elif news.action == "call-accepted":
-            _connect(actor, chat, call, "offer", kind)
-            _talk(actor, call)
+        _ring(actor, chat, "video" if actor.rng.random() < _VIDEO else "audio")
     look_back(actor)
+
+
+def _ring(actor: Actor, chat: Chat, kind: CallType) -> None:
+    """Let it ring until they answer, decline, or do neither."""
+    assert chat.id is not UNSET
+    with actor.step("call.answered"):
+        call: Call = actor.ask(CallUser(action="call-user", chat_id=chat.id, type=kind)).data.call
+        if call.status != "ringing":
+            actor.think("call-over")
+            return
+        news = actor.listen("ring", "call-accepted", "call-rejected", "call-ended")
+    if news is None or news.action == "call-rejected":
+        _hang_up(actor, call)  # having waited long enough; after a no, the app does it by itself
+    elif news.action == "call-accepted":
+        _connect(actor, chat, call, "offer", kind)
+        _talk(actor, call)
 
 
 def pick_up(actor: Actor, habits: Habits, ringing: CallData) -> None:

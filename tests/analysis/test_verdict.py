@@ -140,9 +140,11 @@ def test_bad_deliveries_come_with_their_keys_the_worst_first(build: Build) -> No
 
 
 def test_coverage_names_what_was_never_tried(build: Build) -> None:
-    """Every operation of the contract is either exercised or never."""
+    """Every operation and action of the contract is exercised, failed, or never tried."""
     found = judged(build).coverage
-    assert found.tried + len(found.never) == found.total
+    assert len(found.exercised) + len(found.failed) + len(found.never) == len(found.rows)
+    assert found.operations_total + found.actions_total == len(found.rows)
+    assert found.share == len(found.exercised) / len(found.rows)
     assert "wss.send-message" in found.exercised
     assert "clear-schedules" in found.never
 

@@ -92,7 +92,7 @@ def push(text: str) -> MessageData:
 def test_a_message_is_found_again_by_the_marker_in_its_text(ledger: Ledger, books: Books) -> None:
     """Marker on one side, marker on the other: one send, one arrival, one delivery of three ms."""
     text = say(ledger, sent=10 * MS)
-    ledger.pushed(push(text), B, 2, arrived=13 * MS, seen=14 * MS)
+    ledger.pushed("", push(text), B, 2, arrived=13 * MS, seen=14 * MS)
     assert [row["key"] for row in books.sent] == [key for key, _, _ in books.came]
     assert books.took == [(CHAT, 3 * MS)]
     assert ledger.outstanding(14 * MS, 1000 * MS) == 0
@@ -106,8 +106,8 @@ def test_every_marker_is_new(ledger: Ledger) -> None:
 
 def test_what_is_not_of_this_run_is_counted_and_left_alone(ledger: Ledger, books: Books) -> None:
     """A message without our marker, or with another run's, is foreign."""
-    ledger.pushed(push("hello"), B, 2, arrived=1, seen=1)
-    ledger.pushed(push("lt:r2:1 hello"), B, 2, arrived=1, seen=1)
+    ledger.pushed("", push("hello"), B, 2, arrived=1, seen=1)
+    ledger.pushed("", push("lt:r2:1 hello"), B, 2, arrived=1, seen=1)
     assert ledger.foreign == 2
     assert books.came == []
 
@@ -116,7 +116,7 @@ def test_a_push_may_beat_the_answer_of_its_own_request(ledger: Ledger, books: Bo
     """An alert that comes before its https answer waits for it, and is one delivery."""
     request = ConnectRequest(id="r9", status="pending", from_=UserRef(id=A), to=UserRef(id=B))
     alert = Alert(id="a", type="connect-request", connect_request=request)
-    ledger.pushed(alert, B, 2, arrived=5 * MS, seen=5 * MS)
+    ledger.pushed("", alert, B, 2, arrived=5 * MS, seen=5 * MS)
     assert books.took == []
     call(ledger, "send-connection-request", request, sent=4 * MS)
     assert books.took == [(ALERT, MS)]
@@ -139,7 +139,7 @@ def call(ledger: Ledger, operation: str, data: Any, *, sent: int, me: str = A, o
 def test_each_answer_to_a_request_owes_its_sender_an_alert(ledger: Ledger, books: Books) -> None:
     """Accepted, turned down, by connection or by message: sender and receiver agree on the key."""
     pending = ConnectRequest(id="r1", status="pending", from_=UserRef(id=B), to=UserRef(id=A))
-    ledger.pushed(Alert(type="connect-request", connect_request=pending), A, 1, arrived=1, seen=1)
+    ledger.pushed("", Alert(type="connect-request", connect_request=pending), A, 1, arrived=1, seen=1)
     call(ledger, "reject-connection", None, sent=2)
     call(ledger, "accept-connection", ConnectRequest(id="r2"), sent=3)
     call(ledger, "accept-message-request", ChatData(chat=Chat(id="c3")), sent=4)
@@ -166,7 +166,7 @@ def test_each_answer_to_a_request_owes_its_sender_an_alert(ledger: Ledger, books
         of_chat("c4", "rejected"),
         of_chat("c5", "pending", Message(id="m5")),
     ):
-        ledger.pushed(alert, B, 2, arrived=9, seen=9)
+        ledger.pushed("", alert, B, 2, arrived=9, seen=9)
     assert [key for key, _, recipient in books.came if recipient == B] == expected
 
 
@@ -192,7 +192,7 @@ def test_a_receipt_is_owed_to_the_writer_and_told_from_ones_own(ledger: Ledger, 
     others = Message(id="m2", sender=User(id=A), delivery=Delivery(status="read"))
     unread = Message(id="m3", sender=User(id=B), delivery=Delivery(status="delivered"))
     update = MessagesUpdate(chat=Chat(id="c"), messages_map={"m1": mine, "m2": others, "m3": unread})
-    ledger.pushed(update, B, 2, arrived=1, seen=1)
+    ledger.pushed("", update, B, 2, arrived=1, seen=1)
     assert books.came == [("read:m1", RECEIPT, B)]
 
 
@@ -210,7 +210,7 @@ def test_whoever_wrote_to_somebody_absent_is_told_when_they_come(ledger: Ledger,
             )
         }
     )
-    ledger.pushed(update, A, 1, arrived=11, seen=11)
+    ledger.pushed("", update, A, 1, arrived=11, seen=11)
     assert [(row["key"], row["recipient"]) for row in books.sent] == [("delivered:m7", A)]
     assert books.came == [("delivered:m7", PRESENCE, A)]
 
@@ -239,6 +239,6 @@ def test_a_second_copy_is_a_row_of_its_own(ledger: Ledger, books: Books) -> None
     """Duplicates are written down as they come; the join after the run names them."""
     text = say(ledger, sent=1)
     for _ in range(2):
-        ledger.pushed(push(text), B, 2, arrived=2, seen=2)
+        ledger.pushed("", push(text), B, 2, arrived=2, seen=2)
     assert len(books.came) == 2
     assert len(books.took) == 1

@@ -6,20 +6,25 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec import UNSET
 
 from scenarios import journeys
-from scenarios.actor import Actor, Answer, Event, Finished, Refused
-from scenarios.journeys import Habits
-from scenarios.people import person
+from scenarios.actor import Actor, Answer, CallNews, Cut, Event, Finished, Refused
+from scenarios.journeys import arriving, calling, meeting, planning, reacting, reviewing, talking
+from scenarios.people import Habits, person
+from scenarios.workload import Mix
 from talkamie.contract import (
     ACTIONS,
     OPERATIONS,
     Action,
     Alert,
+    Call,
+    CallData,
     Chat,
     ChatData,
     ChatRequest,
@@ -30,7 +35,10 @@ from talkamie.contract import (
     MessageData,
     MessagePage,
     Otp,
+    Review,
+    Schedule,
     Session,
+    Signal,
     Tokens,
     User,
     UserData,
@@ -51,11 +59,15 @@ class Scripted:
         self.rng = random.Random(2)
         self.user = User()
         self.chats: dict[str, Chat] = {}
-        self.chat_list_seen = False
+        self.seen: set[str] = set()
+        self.withdrawn: set[str] = set()
         self.log: list[str] = []
         self.events = deque(events)
         self.heard: deque[Message] = deque()
         self.said: list[str] = []
+        self.told: list[Action] = []
+        self.news: deque[CallNews] = deque()
+        self.socket_answers: dict[str, Any] = {}
         self.answers: dict[str, Any] = {
             "get-user-by-token": UserData(user=User(id="me")),
             "get-users": [],
@@ -71,14 +83,17 @@ class Scripted:
         }
         self.history: list[Message] = []
 
-    def call(self, operation: str, body: Any = None, *, expect: int = 200, **fields: Any) -> Any:
+    def now(self) -> datetime:
+        return datetime(2026, 11, 23, 10, tzinfo=UTC)
+
+    def call(self, operation: str, body: Any = None, *, expect: tuple[int, ...] = (), **fields: Any) -> Any:
         row = OPERATIONS[operation]
         if row.body is not None:
-            assert isinstance(body, row.body)
+            msgspec.json.decode(msgspec.json.encode(body), type=row.body)
         if row.query is not None:
             row.query(**{name: value for name, value in fields.items() if f"{{{name}}}" not in row.path})
         self.log.append(operation)
-        return None if expect != 200 else self.answers.get(operation)
+        return None if expect == (401,) else self.answers.get(operation)
 
     def together(self, *calls: Callable[[], Any]) -> None:
         for each in calls:
@@ -87,8 +102,24 @@ class Scripted:
     def sign(self, session: Session) -> None:
         self.user = session.user
 
-    def signed_out(self) -> None:
+    def forget(self) -> None:
+        self.log.append("(forgotten)")
+
+    def make_way(self) -> None:
         self.user = User()
+
+    def drop_socket(self) -> None:
+        self.log.append("dropped")
+
+    def tell(self, frame: Action) -> None:
+        self.log.append(f"wss.{frame.action}")
+        self.told.append(frame)
+
+    def listen(self, pause: str, *actions: str) -> CallNews | None:
+        while self.news:
+            if (news := self.news.popleft()).action in actions:
+                return news
+        return None
 
     def open_socket(self) -> None:
         self.log.append("wss.authenticate")
@@ -99,7 +130,8 @@ class Scripted:
     def ask(self, frame: Action) -> Answer:
         assert isinstance(frame, ACTIONS[frame.action].request or Action)
         self.log.append(f"wss.{frame.action}")
-        return Answer(MessagePage(chat=OPEN_CHAT, messages=self.history))
+        page = MessagePage(chat=OPEN_CHAT, messages=self.history)
+        return Answer(self.socket_answers.get(frame.action, page))
 
     def say(self, chat: Chat, text: str) -> None:
         self.log.append("wss.send-message")
@@ -147,7 +179,7 @@ def test_the_stand_in_is_an_actor() -> None:
 def test_signing_up_keeps_the_order_of_the_web_client() -> None:
     """Who is there, is the e-mail free, password by mail, verify and at once sign up, then the profile."""
     actor = Scripted()
-    journeys.sign_up(actor)
+    arriving.sign_up(actor)
     assert actor.calls == [
         "get-user-by-token",
         "get-users",
@@ -166,14 +198,14 @@ def test_a_taken_address_ends_the_sign_up() -> None:
     actor = Scripted()
     actor.answers["get-users"] = [User(id="u9")]
     with pytest.raises(Refused):
-        journeys.sign_up(actor)
+        arriving.sign_up(actor)
     assert "generate-otp" not in actor.calls
 
 
 def test_opening_the_page_asks_who_first_then_everything_at_once() -> None:
     """One request alone, then three lists and the socket."""
     actor = Scripted()
-    journeys.app_start(actor)
+    arriving.app_start(actor)
     assert actor.calls[0] == "get-user-by-token"
     assert sorted(actor.calls[1:]) == sorted(
         ["get-upcoming-schedules", "get-pending-requests", "get-users", "wss.authenticate"]
@@ -184,11 +216,11 @@ def test_somebody_is_looked_at_before_being_asked() -> None:
     """A connection request follows the profile; a message request is followed by the history."""
     actor = Scripted()
     actor.answers["get-users"] = [User(id="u2")]
-    journeys.connect(actor)
+    meeting.connect(actor)
     assert actor.calls == ["get-users", "get-user", "send-connection-request"]
     actor = Scripted("volunteer")
     actor.answers["get-users"] = [User(id="u2")]
-    journeys.message_request(actor)
+    meeting.message_request(actor)
     assert actor.calls == ["get-users", "get-user", "send-message-request", "wss.get-messages"]
 
 
@@ -206,7 +238,7 @@ def test_nobody_asks_where_something_is_going_on(viewer: Viewer) -> None:
     actor = Scripted()
     actor.answers["get-users"] = [User(id="u2")]
     actor.answers["get-user"] = User(id="u2", viewer=viewer)
-    journeys.connect(actor)
+    meeting.connect(actor)
     assert "send-connection-request" not in actor.calls
 
 
@@ -218,19 +250,19 @@ def test_a_chat_is_opened_read_and_written_in_the_order_of_the_web_client() -> N
         Message(id="m2", sender=User(id="u2"), delivery=Delivery(status="delivered")),
         Message(id="m1", sender=User(id="me"), delivery=Delivery(status="sent")),
     ]
-    journeys.chat(actor, HABITS)
+    talking.chat(actor, HABITS)
     expected = ["get-chats", "get-chat", "wss.get-messages", "wss.update-messages", "wss.send-message"]
     assert actor.calls == expected
-    journeys.chat(actor, HABITS)
+    talking.chat(actor, HABITS)
     assert actor.calls.count("get-chats") == 1
 
 
 def test_people_take_turns_until_one_falls_silent() -> None:
     """An answer is read before the next message is written; no answer ends the talk."""
     actor = Scripted()
-    actor.chats, actor.chat_list_seen = {"c1": OPEN_CHAT}, True
+    actor.chats, actor.seen = {"c1": OPEN_CHAT}, {"get-chats"}
     actor.heard.extend([Message(id="m3"), Message(id="m4")])
-    journeys.chat(actor, Habits(mix={}, answers=1.0, scrolls=0.0))
+    talking.chat(actor, Habits(mix={}, answers=1.0, scrolls=0.0))
     assert len(actor.said) == 3
 
 
@@ -239,7 +271,7 @@ def test_nobody_writes_where_the_target_would_refuse() -> None:
     actor = Scripted()
     closed = Chat(id="c1", user=User(id="u2"), request=ChatRequest(status="pending"))
     actor.answers["get-chat"] = closed
-    journeys.talk(actor, HABITS, closed, starts=True)
+    talking.talk(actor, HABITS, closed, starts=True)
     assert actor.said == []
 
 
@@ -262,7 +294,7 @@ def test_a_request_is_noticed_read_looked_at_and_answered(kind: str, answer: str
         connect_request=ConnectRequest(status="pending"), chat=Chat(request=ChatRequest(status="pending"))
     )
     actor.answers["get-user"] = User(id="u2", viewer=pending)
-    journeys.react(actor, HABITS, alert(kind))
+    reacting.react(actor, HABITS, alert(kind))
     assert actor.calls == ["wss.update-alerts", "get-user", answer]
     assert actor.log[0] == "(notice)"
     assert "c1" in actor.chats
@@ -274,14 +306,14 @@ def test_a_request_that_was_settled_meanwhile_is_left_alone(kind: str) -> None:
     actor = Scripted("volunteer")
     accepted = Viewer(connect_request=ConnectRequest(status="accepted"), chat=OPEN_CHAT)
     actor.answers["get-user"] = User(id="u2", viewer=accepted)
-    journeys.react(actor, HABITS, alert(kind))
+    reacting.react(actor, HABITS, alert(kind))
     assert actor.calls == ["wss.update-alerts", "get-user"]
 
 
 def test_an_alert_that_asks_for_nothing_is_only_read() -> None:
     """News of an accepted request brings its chat, and no answer goes out."""
     actor = Scripted()
-    journeys.react(actor, HABITS, alert("message-request", "accepted"))
+    reacting.react(actor, HABITS, alert("message-request", "accepted"))
     assert actor.calls == ["wss.update-alerts"]
     assert "c1" in actor.chats
 
@@ -290,7 +322,7 @@ def test_a_message_makes_its_reader_open_the_chat() -> None:
     """A new message in a chat that is not open leads to that chat, and perhaps to an answer."""
     actor = Scripted()
     push = MessageData(chat=Chat(id="c1"), message=Message(id="m5"))
-    journeys.react(actor, Habits(mix={}, answers=1.0, scrolls=0.0), push)
+    reacting.react(actor, Habits(mix={}, answers=1.0, scrolls=0.0), push)
     assert actor.calls == ["get-chat", "wss.get-messages", "wss.send-message"]
 
 
@@ -308,6 +340,7 @@ def test_a_lurker_reads_and_never_writes() -> None:
             raise Finished
 
     actor = Once(events=(alert("connect-request"),))
+    actor.answers["get-alerts"] = []
     with pytest.raises(Finished):
         journeys.live(actor, Habits(mix={}))
     assert actor.calls[-2:] == ["get-alerts", "wss.update-alerts"]
@@ -332,3 +365,155 @@ def test_a_failure_ends_the_visit_and_the_next_one_begins() -> None:
     assert actor.starts == 3
     assert actor.calls.count("sign-up") == 1
     assert actor.user.id is not UNSET
+
+
+def test_an_alert_that_was_taken_back_is_not_read() -> None:
+    """The app removes it: there is nothing left to click on."""
+    actor = Scripted("volunteer")
+    actor.withdrawn.add("a1")
+    actor.answers["get-user"] = None
+    reacting.react(actor, HABITS, alert("connect-request"))
+    assert "wss.update-alerts" not in actor.calls
+
+
+def test_a_lost_connection_is_opened_again_at_once() -> None:
+    """No pause and no back-off: the app is back before the person notices."""
+
+    class Unlucky(Scripted):
+        looks = 0
+
+        def visit_is_over(self) -> bool:
+            return self.looks > 1
+
+        def attend(self, pause: str) -> Event | None:
+            self.looks += 1
+            raise Cut("gone")
+
+    actor = Unlucky()
+    actor.user = User(id="me")
+    journeys._visit(actor, HABITS)
+    assert actor.calls.count("wss.authenticate") == 3
+    assert "(recover)" not in actor.log
+
+
+def test_somebody_who_signed_out_comes_back_with_a_password() -> None:
+    """The first screen follows at once; nobody asks a second time who is there."""
+    actor = Scripted()
+    actor.user = User(id="me")
+    actor.answers["sign-in"] = actor.answers["sign-up"]
+    journeys._visit(actor, Habits(mix={"idle": 1.0}, signs_out=1.0))
+    assert actor.calls[-3:] == ["close", "sign-out", "get-user-by-token"]
+    actor.log.clear()
+    journeys._visit(actor, Habits(mix={"idle": 1.0}))
+    assert actor.calls[:2] == ["get-user-by-token", "sign-in"]
+    assert actor.calls.count("get-user-by-token") == 1
+
+
+RINGING = CallData(chat=Chat(id="c1"), call=Call(id="k1", type="audio", status="ringing", user=User(id="u2")))
+
+
+def caller(*news: CallNews, status: str = "ringing") -> Scripted:
+    """Return somebody with a chat open to both, whose call is answered with this status and news."""
+    actor = Scripted()
+    actor.user = User(id="me")
+    actor.chats, actor.seen = {"c1": OPEN_CHAT}, {"get-chats"}
+    call = Call(id="k1", status=status, user=User(id="u2"))  # type: ignore[arg-type]
+    actor.socket_answers["call-user"] = CallData(chat=Chat(id="c1"), call=call)
+    actor.news.extend(news)
+    actor.rng = random.Random(0)
+    return actor
+
+
+def frames(actor: Scripted) -> list[str]:
+    return [each.removeprefix("wss.") for each in actor.calls if each.startswith("wss.")]
+
+
+ANSWER = CallNews("signal", Signal(type="answer", sdp="v=0"))
+OFFER = CallNews("signal", Signal(type="offer", sdp="v=0"))
+ACCEPTED = CallNews("call-accepted", RINGING)
+ENDED = CallNews("call-ended", RINGING)
+
+
+def test_a_call_that_nobody_can_take_ends_by_itself() -> None:
+    """Missed at once: no frame more, and the history page follows."""
+    actor = caller(status="missed")
+    calling.place(actor)
+    assert frames(actor) == ["call-user"]
+    assert "get-call-histories" in actor.calls
+
+
+def test_after_a_no_the_app_hangs_up_by_itself() -> None:
+    """As the web client does; so does a caller who has waited long enough."""
+    for news in ([CallNews("call-rejected", RINGING)], []):
+        actor = caller(*news)
+        calling.place(actor)
+        assert frames(actor) == ["call-user", "end-call"]
+
+
+def test_a_call_that_was_given_up_is_not_answered() -> None:
+    """The phone stops ringing before anybody gets there."""
+    actor = Scripted("volunteer")
+    actor.news.append(ENDED)
+    calling.pick_up(actor, Habits(mix={}, picks_up=1.0), RINGING)
+    assert frames(actor) == []
+
+
+@pytest.mark.parametrize(
+    ("habits", "sent"),
+    [
+        (Habits(mix={}, picks_up=0, declines=1.0), ["reject-call"]),
+        (Habits(mix={}, picks_up=0, declines=0), []),
+    ],
+)
+def test_a_phone_may_be_declined_or_ring_out(habits: Habits, sent: list[str]) -> None:
+    """Both happen to real people."""
+    actor = Scripted("volunteer")
+    calling.pick_up(actor, habits, RINGING)
+    assert frames(actor) == sent
+
+
+def test_an_appointment_is_made_with_somebody_known() -> None:
+    """Connections, the profile with its availability, the appointment, then the schedules page."""
+    actor = Scripted()
+    actor.answers["get-connections"] = [User(id="u2")]
+    planning.schedule(actor)
+    assert actor.calls == ["get-connections", "get-user", "schedule-call", "get-schedules"]
+
+
+def test_an_appointment_is_looked_at_before_it_is_moved() -> None:
+    """GET, then PUT."""
+    actor = Scripted()
+    actor.answers["get-schedules"] = [Schedule(id="s1")]
+    actor.answers["get-schedule"] = Schedule(id="s1", title="tea", type="audio")
+    actor.rng = random.Random(1)
+    planning.reschedule(actor)
+    assert actor.calls[-2:] == ["get-schedule", "update-schedule"]
+
+
+@pytest.mark.parametrize(
+    ("viewer", "answer"),
+    [(Viewer(), {"review-user"}), (Viewer(review=Review(id="w1")), {"update-review", "delete-review"})],
+)
+def test_a_review_is_written_once_and_then_mended(viewer: Viewer, answer: set[str]) -> None:
+    """One per pair: whoever has written one changes or drops it."""
+    actor = Scripted()
+    actor.answers["get-connections"] = [User(id="u2")]
+    actor.answers["get-user"] = User(id="u2", viewer=viewer)
+    reviewing.review(actor)
+    assert actor.calls[-1] in answer
+
+
+@pytest.mark.parametrize("name", list(journeys.JOURNEYS))
+def test_every_journey_bears_a_target_with_nothing_on_it(name: str) -> None:
+    """No chats, no connections, no schedules, no alerts: there is little to do, and that is fine."""
+    actor = Scripted("volunteer")
+    actor.user = User(id="me")
+    for operation, row in OPERATIONS.items():
+        if str(row.data).startswith("list["):
+            actor.answers[operation] = []
+    journeys.JOURNEYS[name](actor, HABITS)
+
+
+def test_a_mix_can_name_every_journey_and_nothing_else() -> None:
+    """The keys of a scenario's mix are the names of the journeys."""
+    assert {field.encode_name for field in msgspec.structs.fields(Mix)} == set(journeys.JOURNEYS)
