@@ -64,6 +64,11 @@ class Member:
         assert found == status, envelope
         return envelope
 
+    def renew(self) -> None:
+        """Sign in again: a token lives a day."""
+        db = self.world.service.store.session()
+        self.token = self.world.run(accounts.issue(db, self.id, self.world.now)).access
+
     def socket(self) -> Wire:
         """Open a socket and authenticate it; the answer is dropped."""
         wire = self.world.socket()
