@@ -107,8 +107,22 @@ def test_every_field_of_the_contract_can_be_set(world: World) -> None:
             "state": "BY",
             "city": "Passau",
             "interests": [{"name": "Chess", "emoji": "♟️"}],
+            "picture": {"org": {"mimeType": "image/png", "url": "https://x.test/p"}},
+            "video": "https://x.test/v",
+            "fileDirPath": "users/1",
+            "specialization": "Nursing",
+            "certificate": {"mimeType": "application/pdf", "url": "https://x.test/c"},
+            "certificateState": "TX",
+            "licenseId": "L-1",
         },
     )["data"]
+    assert user["picture"] == {"org": {"mimeType": "image/png", "url": "https://x.test/p"}}
+    assert user["video"] == {"org": {"url": "https://x.test/v"}}
+    assert user["fileDirPath"] == "users/1"
+    assert user["specialization"] == {"area": "Nursing"}
+    assert user["certificate"]["file"]["url"] == "https://x.test/c"
+    assert user["certificate"]["state"] == "TX"
+    assert user["licence"] == {"id": "L-1"}
     assert user["age"] == 75
     assert user["location"] == {"country": "DE", "state": "BY", "city": "Passau"}
     assert user["interests"] == [{"name": "Chess", "emoji": "♟️"}]
@@ -186,6 +200,99 @@ def test_who_hides_is_found_by_those_he_chose(world: World) -> None:
     volunteer.call("GET", f"/user/{ann.id}", status=404)
     ann.call("POST", f"/user/{volunteer.id}/connection")
     volunteer.call("GET", f"/user/{ann.id}")
+
+
+def test_another_password_ends_every_other_sign_in(world: World) -> None:
+    """The old one must be right; the sign-in that changed it goes on, and so does its socket."""
+    session = join(world)
+    mine, user = session["tokens"]["access"], session["user"]["id"]
+    other = sign_in(world, PASSWORD)[1]["data"]["tokens"]["access"]
+    wires = {token: world.socket() for token in (mine, other)}
+    for token, wire in wires.items():
+        wire.ask("authenticate", token=token)
+    path = f"/user/{user}/password"
+    wrong = {"oldPassword": "wrong password", "newPassword": "another password"}
+    assert world.request("PUT", path, wrong, token=mine)[0] == 403
+    short = {"oldPassword": PASSWORD, "newPassword": "short"}
+    assert world.request("PUT", path, short, token=mine)[0] == 400
+    right = {"oldPassword": PASSWORD, "newPassword": "another password"}
+    assert world.request("PUT", path, right, token=mine)[0] == 200
+    assert world.request("GET", "/auth", token=mine)[0] == 200
+    assert world.request("GET", "/auth", token=other)[0] == 401
+    assert wires[mine].connection.closed is None
+    assert wires[other].connection.closed == (4401, "token not valid")
+    assert sign_in(world, PASSWORD)[0] == 401
+    assert sign_in(world, "another password")[0] == 200
+
+
+def test_an_account_that_ended_is_gone(world: World) -> None:
+    """Its tokens, sockets, profile and address; 404 for others, and the address may sign up again."""
+    session = join(world)
+    token, user = session["tokens"]["access"], session["user"]["id"]
+    bob = world.member("volunteer", "Bob")
+    wire = world.socket()
+    wire.ask("authenticate", token=token)
+    world.request("PUT", f"/user/{user}", {"bio": "my story", "city": "Passau"}, token=token)
+    world.request("POST", f"/user/{bob.id}/connection", token=token)
+    assert world.request("DELETE", f"/user/{user}", token=token)[0] == 200
+    assert world.request("GET", "/auth", token=token)[0] == 401
+    assert wire.connection.closed == (4401, "token not valid")
+    assert sign_in(world, PASSWORD)[0] == 401
+    for method, path, body in (
+        ("GET", "", None),
+        ("POST", "/connection", None),
+        ("POST", "/message/request", {"text": "hi"}),
+        ("POST", "/review", {"rate": 5}),
+        ("GET", "/reviews", None),
+    ):
+        bob.call(method, f"/user/{user}{path}", body, status=404)
+    assert bob.call("GET", "/users")["data"] == []
+    assert bob.call("GET", "/connections/pending")["data"] == []
+    kept = json.dumps(stored(world, user))
+    assert not any(word in kept for word in ("my story", "Passau", EMAIL, "argon2"))
+    assert join(world)["user"]["id"] != user
+
+
+def test_what_was_shared_stays_with_a_stub(world: World) -> None:
+    """Connections, chats and messages of one who left are kept; he has no name any more."""
+    ann, bob, chat = world.friends()
+    ann.socket().ask("send-message", chatId=chat, message={"text": "farewell"})
+    ann.call("DELETE", f"/user/{ann.id}")
+    stub = bob.call("GET", f"/chat/{chat}")["data"]["user"]
+    assert (stub["id"], stub["name"]) == (ann.id, "Deleted user")
+    assert bob.call("GET", f"/chat/{chat}/messages")["data"][0]["text"] == "farewell"
+    assert [user["id"] for user in bob.call("GET", "/connections/users")["data"]] == [ann.id]
+    assert bob.socket().ask("call-user", chatId=chat, type="audio")["data"]["call"]["status"] == "missed"
+
+
+def test_a_background_check_is_asked_for_once(world: World) -> None:
+    """It is pending from then on, for oneself only, and with a possible birthday."""
+    ann, bob = world.member(), world.member()
+    path, body = f"/user/{ann.id}/background-check", {"dob": "1950-06-15", "state": "TX", "links": []}
+    bob.call("POST", path, body, status=403)
+    ann.call("POST", path, body | {"dob": "1950-02-30"}, status=400)
+    assert "background" not in ann.call("GET", "/auth")["data"]["user"]["verification"]
+    ann.call("POST", path, body)
+    assert ann.call("GET", "/auth")["data"]["user"]["verification"]["background"] == {"status": "pending"}
+    ann.call("POST", path, body, status=409)
+
+
+def test_preferences_and_purse_are_mine_alone(world: World) -> None:
+    """Others see who somebody is, and not what he has or wants."""
+    ann, bob = world.member(), world.member()
+    wanted = {"maxCallDuration": 600, "maxCallCount": 3, "pushNotification": {"enabled": False}}
+    user = ann.call("PUT", f"/user/{ann.id}", wanted)["data"]
+    assert user["preferences"] == {
+        "call": {"maxCount": 3, "maxDuration": 600},
+        "notifications": {"push": {"enabled": False}},
+    }
+    assert user["ledger"] == {"coins": {"balance": 0}}
+    seen = bob.call("GET", f"/user/{ann.id}")["data"]
+    assert not {"preferences", "ledger", "dailyInfo"} & set(seen)
+
+
+def sign_in(world: World, password: str) -> tuple[int, Any]:
+    return world.request("POST", "/auth/sign-in", {"email": EMAIL, "password": password})
 
 
 def join(world: World) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.talkamie.conftest import PASSWORD
 from tests.talkamie.world import World, worlds
@@ -94,6 +96,63 @@ def test_a_code_may_be_resent_after_a_minute_where_that_is_limited() -> None:
         assert (status, head["retry-after"]) == (429, "1")
         world.later(1)
         issue(world)
+
+
+class Model:
+    """What must happen to one address; times in seconds."""
+
+    def __init__(self) -> None:
+        self.status, self.at, self.tries, self.taken = "none", 0.0, 0, False
+
+    def generate(self, now: float) -> int:
+        self.status, self.at, self.tries = "issued", now, 0
+        return 200
+
+    def verify(self, now: float, *, right: bool) -> int:
+        if self.status != "issued" or (now - self.at >= 600 and self.tries < 5):
+            return 422
+        if self.tries >= 5:
+            return 429
+        self.tries += 1
+        if right:
+            self.status, self.at = "verified", now
+        return 200 if right else 422
+
+    def sign_up(self, now: float) -> int:
+        if self.status != "verified" or now - self.at >= 600:
+            return 422
+        if self.taken:
+            return 409
+        self.status, self.taken = "none", True
+        return 200
+
+
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from(["generate", "right", "wrong", "wrong", "join"]), st.sampled_from([0, 1, 300])
+        ),
+        max_size=16,
+    )
+)
+@settings(max_examples=80, deadline=None, derandomize=True)
+def test_a_code_does_what_the_model_does(steps: list[tuple[str, int]]) -> None:
+    """Codes asked for, tried, right and wrong, in any order and at any time: the model's status codes."""
+    with worlds() as make:
+        world = make()
+        model, code, now = Model(), "0000", 0
+        for name, wait in steps:
+            now += wait
+            world.later(wait)
+            match name:
+                case "generate":
+                    code = issue(world)
+                    assert model.generate(now) == 200
+                case "join":
+                    assert sign_up(world)[0] == model.sign_up(now)
+                case _:
+                    tried = code if name == "right" else wrong(code)
+                    assert verify(world, tried) == model.verify(now, right=name == "right")
 
 
 def issue(world: World) -> str:

@@ -17,13 +17,15 @@ EVERY = list(OPERATIONS.values())
 
 
 @pytest.mark.parametrize("row", PROTECTED, ids=lambda row: row.name)
-@pytest.mark.parametrize("token", [None, "undefined", "", "x" * 5000, "revoked", "expired"])
+@pytest.mark.parametrize("token", [None, "undefined", "", "x" * 5000, "revoked", "expired", "deleted"])
 def test_without_a_good_token_nothing_is_done(world: World, row: Operation, token: str | None) -> None:
-    """401 for no token, a made-up, a revoked and an expired one."""
+    """401 for no token, a made-up, a revoked and an expired one, and one of an account that ended."""
     ann, bob, chat = world.friends()
-    if token in ("revoked", "expired"):
+    if token in ("revoked", "expired", "deleted"):
         if token == "revoked":
             ann.call("DELETE", "/auth/sign-out")
+        elif token == "deleted":
+            ann.call("DELETE", f"/user/{ann.id}")
         else:
             world.later(25 * 3600)
         token = ann.token

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from talkamie.server import timetable
 from talkamie.server.service import from_iso, iso
-from tests.talkamie.world import MONDAY, Member, World
+from tests.talkamie.world import MONDAY, Member, World, worlds
 
 HOUR_S = 3600
 DAY_S = 24 * HOUR_S
@@ -157,6 +157,54 @@ def test_a_timeslot_that_cannot_be_is_refused(world: World, wrong: dict[str, str
     """400, never 500."""
     ann, bob, _ = world.friends()
     ann.call("POST", f"/user/{bob.id}/schedule", slot(world) | wrong, status=400)
+
+
+@given(
+    wanted=st.lists(
+        st.tuples(st.integers(-40, 40), st.integers(1, 23), st.sampled_from(["none", "daily", "weekly"])),
+        min_size=1,
+        max_size=5,
+    ),
+    waits=st.lists(st.integers(0, 200), min_size=1, max_size=3),
+)
+@settings(max_examples=30, deadline=None, derandomize=True)
+def test_lists_are_what_counting_hours_gives(wanted: list[tuple[int, int, str]], waits: list[int]) -> None:
+    """Status, timeslot and place in the lists follow from the hours gone by, whatever was asked before."""
+    with worlds() as make:
+        world = make()
+        ann, bob, _ = world.friends()
+        model = {}
+        for start, length, recurrence in wanted:
+            body = slot(world, start_s=start * HOUR_S, recurrence=recurrence)
+            body["endDateTime"] = iso(MONDAY + 1000 * HOUR_S * (start + length))
+            made = ann.call("POST", f"/user/{bob.id}/schedule", body)["data"]["schedule"]
+            model[made["id"]] = (start, length, recurrence)
+        now = 0
+        for wait in waits:
+            now += wait
+            world.later(wait * HOUR_S)
+            ann.renew()
+            bob.renew()
+            expected = {identity: rolled(*one, now) for identity, one in model.items()}
+            for person in (ann, bob):
+                everything, past, upcoming = lists(person)
+                assert set(everything) == set(model)
+                assert {one for one in model if expected[one][1] < now} == set(past)
+                assert sorted(upcoming) == sorted(set(model) - set(past))
+                assert [expected[one][0] for one in upcoming] == sorted(expected[one][0] for one in upcoming)
+            for identity, (start, end) in expected.items():
+                found = bob.call("GET", f"/schedule/{identity}")["data"]
+                assert found["timeslot"]["from"] == iso(MONDAY + 1000 * HOUR_S * start)
+                status = "upcoming" if now < start else "on-going" if now <= end else "past"
+                assert found["status"] == status
+
+
+def rolled(start: int, length: int, recurrence: str, now: int) -> tuple[int, int]:
+    """Return the hours from and to of the occurrence that counts at `now`, by trying one after the other."""
+    period = {"none": 0, "daily": 24, "weekly": 168}[recurrence]
+    while period and start + length < now:
+        start += period
+    return start, start + length
 
 
 def slot(

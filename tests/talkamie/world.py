@@ -11,7 +11,7 @@ from typing import Any
 from unittest.mock import patch
 from urllib.parse import urlencode
 
-from talkamie.server import accounts, clock
+from talkamie.server import accounts, calls, clock
 from talkamie.server.actions import SocketEndpoint
 from talkamie.server.app import make_app, make_service
 from talkamie.server.hub import Socket
@@ -64,6 +64,11 @@ class Member:
         assert found == status, envelope
         return envelope
 
+    def renew(self) -> None:
+        """Sign in again: a token lives a day."""
+        db = self.world.service.store.session()
+        self.token = self.world.run(accounts.issue(db, self.id, self.world.now)).access
+
     def socket(self) -> Wire:
         """Open a socket and authenticate it; the answer is dropped."""
         wire = self.world.socket()
@@ -90,6 +95,10 @@ class Wire:
         assert answer["statusCode"] == status, answer
         return answer
 
+    def tell(self, action: str, **fields: Any) -> None:
+        """Send a frame that has no answer unless it fails."""
+        self.send(json.dumps({"action": action, **fields}))
+
     def pushed(self) -> list[Any]:
         """Return, and forget, the frames that came unasked."""
         frames = self.connection.frames[:]
@@ -107,7 +116,7 @@ class World:
     def __init__(self, runner: asyncio.Runner, settings: Settings) -> None:
         self.now = MONDAY
         self._runner = runner
-        self._people = 0
+        self.people: list[Member] = []
         self.service = make_service(settings, Store(":memory:"))
         self.app = make_app(self.service)
         self.sockets = SocketEndpoint(self.service)
@@ -118,10 +127,13 @@ class World:
     def later(self, seconds: float) -> None:
         self.now += round(seconds * SECOND)
 
+    def sweep(self) -> None:
+        """Do what the server does twice a second: end the calls that nobody ends."""
+        self.run(calls.sweep(self.service))
+
     def member(self, kind: str | None = "senior", name: str = "Ann") -> Member:
         """Make an account, without an OTP."""
-        self._people += 1
-        email = f"person{self._people}@example.test"
+        email = f"person{len(self.people) + 1}@example.test"
 
         async def make() -> tuple[str, str]:
             db = self.service.store.session()
@@ -129,7 +141,8 @@ class World:
             return user, (await accounts.issue(db, user, self.now)).access
 
         user, token = self.run(make())
-        return Member(self, user, email, token)
+        self.people.append(Member(self, user, email, token))
+        return self.people[-1]
 
     def friends(self) -> tuple[Member, Member, str]:
         """Make two connected people, and return the id of their chat too."""
