@@ -107,6 +107,10 @@ def _cast(environment: Environment, scenario: workload.Scenario) -> None:
             newcomers=people.newcomers,
             leavers=people.leavers,
             signs_out=people.signs_out,
+            answers=people.answers,
+            accepts=people.accepts,
+            picks_up=people.picks_up,
+            declines=people.declines,
         )
     environment.user_classes = [kind for kind in environment.user_classes if kind.weight]
 

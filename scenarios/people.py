@@ -72,14 +72,14 @@ class Habits:
     """
 
     mix: dict[str, float]
-    newcomers: float = 0.0  # share of visits that end in a sign-out for good
-    leavers: float = 0.0  # share of visits that end in deleting the account
-    signs_out: float = 0.0  # share of visits that end in a sign-out, to come back with a password
-    answers: float = 0.85  # chance of answering a message
-    accepts: float = 0.95  # chance of accepting a request
+    newcomers: float = 0.0  # see scenarios.workload.People for these
+    leavers: float = 0.0
+    signs_out: float = 0.0
+    answers: float = 0.85
+    accepts: float = 0.95
+    picks_up: float = 0.8
+    declines: float = 0.1
     scrolls: float = 0.2  # chance of reading further back in a chat
-    picks_up: float = 0.8  # chance of answering the phone
-    declines: float = 0.1  # chance of rejecting a call; else it rings out
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,10 @@ class People(_Strict, frozen=True, kw_only=True):
     newcomers: Share = 0.0  # share of visits that end in a sign-out, the next one being somebody new
     leavers: Share = 0.0  # share of visits that end in deleting the account
     signs_out: Share = 0.0  # share of visits that end in a sign-out, to come back with a password
+    answers: Share = 0.85  # chance of answering a message, assumed
+    accepts: Share = 0.95  # chance of accepting a request, assumed
+    picks_up: Share = 0.8  # chance of answering the phone, assumed
+    declines: Share = 0.1  # chance of rejecting a call, assumed; else it rings out
 
 
 class Mix(_Strict, frozen=True, kw_only=True):

@@ -39,6 +39,7 @@ _SDP_BYTES = {
 }
 _CANDIDATES = 4
 _CANDIDATE_BYTES = 160
+_LOST_MEDIA = 0.1  # share of calls in which the sides lose and find each other again, assumed
 _VIDEO = 0.4  # share of calls with a picture, assumed
 
 
@@ -82,10 +83,9 @@ def pick_up(actor: Actor, habits: Habits, ringing: CallData) -> None:
             kind = call.type if call.type is not UNSET else "audio"
             _connect(actor, ringing.chat, call, "answer", kind)
             _talk(actor, call, hangs_up=actor.rng.random() < 0.5)
-        elif dice < habits.picks_up + habits.declines:
+        elif dice < habits.picks_up + habits.declines or actor.listen("ring", "call-ended") is None:
+            # Whoever has let it ring for long sends it away: the app shows nothing else while it rings.
             actor.ask(CallStep(action="reject-call", call_id=call.id))
-        else:
-            actor.listen("ring", "call-ended")
 
 
 def look_back(actor: Actor) -> None:
@@ -109,7 +109,7 @@ def _connect(actor: Actor, chat: Chat, call: Call, side: str, kind: CallType) ->
         if side == "offer" and not _is(actor.listen("ring", "signal", "call-ended"), "answer"):
             return
         _report(actor, call, "call-connected")
-    if actor.rng.random() < 0.05:  # a connection that is lost and found again, assumed
+    if actor.rng.random() < _LOST_MEDIA:
         _report(actor, call, "call-disconnected")
         actor.think("media")
         _report(actor, call, "call-connected")

@@ -12,7 +12,7 @@ from talkamie.contract import CONNECTIONS_PAGE, LIST_PAGE, Id, MessageData, Mess
 GONE = (404,)
 """A right answer about somebody who has left the service meanwhile."""
 
-_REGRETS = 0.05  # share of requests that are taken back at once, assumed
+_REGRETS = 0.1  # share of requests that are taken back at once, assumed
 
 
 def browse(actor: Actor) -> None:

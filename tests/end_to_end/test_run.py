@@ -45,21 +45,28 @@ def ask(target: Target, path: str) -> list[dict[str, Any]]:
     return [dict(zip(said["columns"], row, strict=True)) for row in said["rows"]]
 
 
-ACTION_OF = {
-    "chat.delivered": "new-message",
-    "alert.delivered": "alert",
-    "presence.delivered": "update-chats",
+ACTIONS_OF = {
+    "chat.delivered": {"new-message"},
+    "alert.delivered": {"alert"},
+    "presence.delivered": {"update-chats"},
+    "signal.delivered": {"signal"},
+    "call.delivered": {"user-calling", "call-accepted", "call-rejected", "call-ended"},
 }
 
 
 def test_the_artefact_and_the_server_keep_the_same_books(
-    talkload: Talkload, target: Target, scenario: Path, tmp_path: Path
+    talkload: Talkload, target: Target, tmp_path: Path
 ) -> None:
     """Frames that the server wrote and frames that arrived differ by nothing; so do messages and requests."""
-    ended = talkload("run", str(scenario), *options(target, tmp_path))
-    assert ended.returncode in (0, 3), ended.stderr + ended.stdout
+    ended = talkload("run", "everything", "--run-time", "40s", *options(target, tmp_path))
+    assert ended.returncode in (0, 1, 3), ended.stderr + ended.stdout
     run = the_run(tmp_path)
     assert run.manifest.status == "complete"
+
+    # Forty seconds leave a rare thing or two to chance; the whole scenario has more, and asks for all.
+    verdict = json.loads((run.path / "verdict.json").read_text())
+    assert verdict["coverage"]["share"] > 0.96
+    assert "operations and" in ended.stdout
 
     arrived = Counter(run.arrivals().column("operation").to_pylist())
     wrote: Counter[str] = Counter()
@@ -67,8 +74,8 @@ def test_the_artefact_and_the_server_keep_the_same_books(
     for row in ledger:
         wrote[row["action"]] += row["fate"] == "sent"
     assert arrived["chat.delivered"] > 10
-    for operation, action in ACTION_OF.items():
-        assert arrived[operation] == wrote[action], operation
+    for operation, actions in ACTIONS_OF.items():
+        assert arrived[operation] == sum(wrote[action] for action in actions), operation
 
     # Every message that the target confirmed is in its ledger once, and none besides.
     sends = run.sends().to_pylist()
@@ -76,19 +83,21 @@ def test_the_artefact_and_the_server_keep_the_same_books(
     messages = {row["ids"] for row in ledger if row["action"] == "new-message"}
     assert confirmed == len(messages)
 
+    # Unknown is what was under way to somebody who hung up the socket just then.
     for fates in tally(run.deliveries()).values():
-        assert fates["lost"] == fates["duplicate"] == fates["misdelivered"] == fates["unknown"] == 0
+        assert fates["lost"] == fates["duplicate"] == fates["misdelivered"] == 0
 
     # Each https attempt of ours is one request of the server's, but for the one of the preflight.
     samples = run.samples().to_pylist()
-    assert all(row["outcome"] == Outcome.OK for row in samples)
+    fine = (Outcome.OK, Outcome.CANCELLED)  # cancelled: a step that the end of the run cut short
+    bad = [(row["operation"], row["journey"], row["error"]) for row in samples if row["outcome"] not in fine]
+    assert bad == [], [event for event in run.events() if event["kind"] == "refused"]
     ours = Counter(row["operation"] for row in samples if row["kind"] == Kind.REQUEST)
     theirs = Counter(row["operation"] for row in ask(target, "/requests"))
     theirs["get-user-by-token"] -= 1
     assert {name: theirs[name] for name in ours} == dict(ours)
 
     page = (run.path / "report.html").read_text()
-    verdict = json.loads((run.path / "verdict.json").read_text())
     assert verdict["exit_code"] == ended.returncode
     assert run.manifest.id in page
 

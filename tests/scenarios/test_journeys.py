@@ -462,10 +462,10 @@ def test_a_call_that_was_given_up_is_not_answered() -> None:
     ("habits", "sent"),
     [
         (Habits(mix={}, picks_up=0, declines=1.0), ["reject-call"]),
-        (Habits(mix={}, picks_up=0, declines=0), []),
+        (Habits(mix={}, picks_up=0, declines=0), ["reject-call"]),
     ],
 )
-def test_a_phone_may_be_declined_or_ring_out(habits: Habits, sent: list[str]) -> None:
+def test_a_phone_may_be_declined_at_once_or_after_long_ringing(habits: Habits, sent: list[str]) -> None:
     """Both happen to real people."""
     actor = Scripted("volunteer")
     calling.pick_up(actor, habits, RINGING)
