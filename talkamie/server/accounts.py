@@ -176,10 +176,10 @@ async def create(db: Db, email: str, name: str, kind: str | None, hashed: str, n
     return user
 
 
-async def issue(db: Db, user: str, now: int) -> Tokens:
-    """Return the tokens of a new sign-in; only their hashes are kept."""
+async def issue(db: Db, user: str, now: int, *, session: str | None = None) -> Tokens:
+    """Return tokens of a new sign-in, or of one that goes on; only their hashes are kept."""
     tokens = Tokens(access=security.new_token(), refresh=security.new_token())
-    session = db.new_id(now)
+    session = session or db.new_id(now)
     for token, kind, lifetime in (
         (tokens.access, "access", security.ACCESS_TOKEN_MS),
         (tokens.refresh, "refresh", security.REFRESH_TOKEN_MS),

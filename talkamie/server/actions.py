@@ -12,11 +12,11 @@ from typing import Any
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from talkamie.contract import ACTIONS, Action, SocketAction
+from talkamie.contract import Action, SocketAction
 from talkamie.server import clock
 from talkamie.server.connection import EXTENSION
 from talkamie.server.hub import Socket, failure, success
-from talkamie.server.registry import Handler, action_handler
+from talkamie.server.registry import Handler, action_handler, actions
 from talkamie.server.service import Call, Paged, Problem, Service, failure_text
 
 UNSUPPORTED_DATA = 1003
@@ -31,7 +31,7 @@ class SocketEndpoint:
         self._service = service
         self._handlers: dict[str, tuple[SocketAction, Handler, msgspec.json.Decoder[Any]]] = {
             name: (row, action_handler(name), msgspec.json.Decoder(row.request))
-            for name, row in ACTIONS.items()
+            for name, row in actions(extras=service.settings.extras).items()
             if row.request is not None
         }
 

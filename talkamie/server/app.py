@@ -10,7 +10,7 @@ import msgspec
 from starlette.routing import BaseRoute, Route, Router, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from talkamie.contract import DIALECTS, OPERATIONS, VERSION_PREFIX
+from talkamie.contract import DIALECTS, VERSION_PREFIX
 from talkamie.server import (
     accounts,
     alerts,
@@ -19,6 +19,7 @@ from talkamie.server import (
     catalogue,
     chats,
     clock,
+    extras,
     otp,
     profiles,
     registry,
@@ -37,7 +38,7 @@ from talkamie.server.store import Store
 
 # Importing them registered their handlers.
 DOMAINS = (
-    *(accounts, alerts, availability, calls, catalogue, chats, otp),
+    *(accounts, alerts, availability, calls, catalogue, chats, extras, otp),
     *(profiles, relations, reviews, scheduling, signals),
 )
 
@@ -54,7 +55,7 @@ def make_app(service: Service) -> Router:
     registry.verify()
     started = clock.monotonic()
     paths: dict[str, dict[str, Endpoint]] = {}
-    for name, row in OPERATIONS.items():
+    for name, row in registry.operations(extras=service.settings.extras).items():
         endpoint = Endpoint(service, row, registry.operation_handler(name))
         paths.setdefault(VERSION_PREFIX + row.path, {})[row.method] = endpoint
     routes: list[BaseRoute] = [Route(path, PathEndpoint(methods)) for path, methods in paths.items()]
@@ -75,6 +76,8 @@ def make_app(service: Service) -> Router:
         text = b"text/plain; version=0.0.4; charset=utf-8"
         await respond(send, 200, service.metrics.text(), headers=[], content_type=text)
 
+    if service.settings.extras:
+        routes += extras.routes(service)
     routes += [
         Route("/health", asgi(health)),
         Route("/metrics", asgi(metrics)),

@@ -79,6 +79,11 @@ async def get_unread_chats(call: Call, *, query: Search) -> Paged[list[Chat]]:
     return await _list(call, query, " and m.unread > 0")
 
 
+async def pending(call: Call, query: Search) -> Paged[list[Chat]]:
+    """Return my chats that a message request is to open, whoever made it."""
+    return await _list(call, query, " and c.request_status = 'pending'")
+
+
 @operation("get-frequent-chats")
 async def get_frequent_chats(call: Call, *, query: Search) -> Paged[list[Chat]]:
     """Return my chats, the one with the most messages of the last 30 days first."""

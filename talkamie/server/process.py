@@ -81,6 +81,8 @@ def run(options: argparse.Namespace) -> None:
             call_grace_s=options.call_grace,
             dialect=options.dialect,
             extras=options.extras,
+            origin=_origin(options.host, sock, plain=options.plain),
+            files=str(folder),
         )
         try:
             store = Store(_database(options.db, folder), durable=options.durable)
@@ -93,7 +95,7 @@ def run(options: argparse.Namespace) -> None:
         ready: dict[str, Any] = {"ca": None}
         if not options.plain:
             context, ready["ca"] = _certify(Path(options.ca_dir) if options.ca_dir else folder, options.host)
-        ready = _addresses(options.host, sock, plain=options.plain) | ready | {"pid": os.getpid()}
+        ready = _addresses(settings.origin) | ready | {"pid": os.getpid()}
         listeners = [Listener(_config(make_app(service), context, settings), sock)]
         if test_sock is not None:
             from talkamie.server.testing import make_test_app
@@ -199,13 +201,16 @@ def _database(url: str | None, folder: Path) -> str:
     return url.removeprefix(scheme)
 
 
-def _addresses(host: str, sock: socket.socket, *, plain: bool) -> dict[str, str]:
-    """Return the two addresses by which a client of this machine reaches us."""
+def _origin(host: str, sock: socket.socket, *, plain: bool) -> str:
+    """Return the https address by which a client of this machine reaches us, without a path."""
     reachable = {"0.0.0.0": LOOPBACK, "::": "::1", "": LOOPBACK}.get(host, host)  # noqa: S104 - a look-up
     name = f"[{reachable}]" if ":" in reachable else reachable
-    place = f"{name}:{sock.getsockname()[1]}"
-    secure = "" if plain else "s"
-    return {"https": f"http{secure}://{place}{VERSION_PREFIX}", "wss": f"ws{secure}://{place}/socket"}
+    return f"http{'' if plain else 's'}://{name}:{sock.getsockname()[1]}"
+
+
+def _addresses(origin: str) -> dict[str, str]:
+    """Return the two addresses by which a client of this machine reaches us."""
+    return {"https": origin + VERSION_PREFIX, "wss": f"ws{origin.removeprefix('http')}/socket"}
 
 
 def _certify(folder: Path, host: str) -> tuple[ssl.SSLContext, str]:

@@ -13,7 +13,14 @@ import typing
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from talkamie.contract import ACTIONS, OPERATIONS, Operation, SocketAction
+from talkamie.contract import (
+    ACTIONS,
+    EXTRA_ACTIONS,
+    EXTRA_OPERATIONS,
+    OPERATIONS,
+    Operation,
+    SocketAction,
+)
 from talkamie.server.service import Paged
 
 Handler = Callable[..., Awaitable[Any]]
@@ -50,18 +57,29 @@ def path_names(path: str) -> list[str]:
     return re.findall(r"{(\w+)}", path)
 
 
+def operations(*, extras: bool) -> dict[str, Operation]:
+    """Return the operations of a server, those beyond the first documentation where they are wanted."""
+    return OPERATIONS | EXTRA_OPERATIONS if extras else OPERATIONS
+
+
+def actions(*, extras: bool) -> dict[str, SocketAction]:
+    """Return the actions of a server, likewise."""
+    return ACTIONS | EXTRA_ACTIONS if extras else ACTIONS
+
+
 def verify() -> None:
     """Raise RegistryError unless every row has one handler of its types, and every handler a row."""
-    requests = {name: row for name, row in ACTIONS.items() if row.request is not None}
+    rows_of_operations = operations(extras=True)
+    requests = {name: row for name, row in actions(extras=True).items() if row.request is not None}
     for what, rows, handlers in (
-        ("operation", set(OPERATIONS), set(_operations)),
+        ("operation", set(rows_of_operations), set(_operations)),
         ("action", set(requests), set(_actions)),
     ):
         if rows != handlers:
             raise RegistryError(
                 f"{what}s without a handler: {sorted(rows - handlers)}; unknown: {sorted(handlers - rows)}"
             )
-    for name, row in OPERATIONS.items():
+    for name, row in rows_of_operations.items():
         _verify_operation(row, _operations[name])
     for name, socket_row in requests.items():
         _verify_action(socket_row, _actions[name])

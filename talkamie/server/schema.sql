@@ -182,3 +182,47 @@ create table if not exists busy (
     call_id text not null
 );
 create index if not exists busy_call on busy (call_id);
+
+-- Beyond the first documentation.
+
+create table if not exists files (
+    id text primary key,
+    user_id text not null references users (id),
+    object_type text not null,
+    mime_type text not null,
+    token_hash text not null,        -- of who may upload it
+    expires bigint not null,
+    size bigint,                     -- nothing: not uploaded yet
+    created bigint not null
+);
+
+create table if not exists transactions (
+    id text primary key,
+    user_id text not null references users (id),
+    type text not null,              -- purchase, earning, withdrawal
+    intent text not null,
+    status text not null,            -- pending, complete
+    coins bigint not null,           -- a coin is a cent
+    payment text unique,             -- the hash of its payment session, while it can be paid
+    created bigint not null
+);
+create index if not exists transactions_user on transactions (user_id, type, id);
+
+create table if not exists tickets (
+    id text primary key,
+    user_id text not null references users (id),
+    status text not null,            -- open, closed
+    created bigint not null
+);
+create unique index if not exists tickets_open on tickets (user_id) where status = 'open';
+
+create table if not exists support_messages (
+    id text primary key,
+    ticket_id text not null references tickets (id),
+    sender_id text not null,         -- the user, or `support`
+    text text not null,
+    status text not null,
+    status_at bigint not null,
+    created bigint not null
+);
+create index if not exists support_messages_ticket on support_messages (ticket_id, id);

@@ -49,6 +49,8 @@ class Settings:
     call_grace_s: float = 15.0  # how long a call waits for somebody who lost his last socket
     dialect: str = "2025"
     extras: bool = False
+    origin: str = ""  # by which clients reach us: `https://host:port`
+    files: str = ""  # the folder that takes uploads
     stage: str = "dev"
 
 

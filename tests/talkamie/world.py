@@ -177,8 +177,12 @@ class World:
         """Send one request as it is; return status, headers and body."""
         sent: list[Any] = []
 
+        waiting = [{"type": "http.request", "body": body, "more_body": False}]
+
         async def receive() -> Any:
-            return {"type": "http.request", "body": body, "more_body": False}
+            if not waiting:  # the client stays until he is answered
+                await asyncio.Event().wait()
+            return waiting.pop()
 
         async def send(message: Any) -> None:
             sent.append(message)
@@ -194,7 +198,7 @@ class World:
         }
         self.run(self.app(scope, receive, send))
         head = {k.decode(): v.decode() for k, v in sent[0]["headers"]}
-        return sent[0]["status"], head, sent[1]["body"]
+        return sent[0]["status"], head, b"".join(part.get("body", b"") for part in sent[1:])
 
 
 @contextmanager
