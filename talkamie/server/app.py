@@ -45,6 +45,7 @@ def make_app(service: Service) -> Router:
             "stage": service.settings.stage,
             "faults": False,
             "passwordCost": service.passwords.cost,
+            "store": service.store.name,
             "uptime_s": (clock.monotonic() - started) / 1e9,
             "sockets": len(service.hub),
         }

@@ -240,7 +240,7 @@ def test_it_listens_on_ipv6_too() -> None:
         (["--port"], "expected one argument"),
         (["--frobnicate"], "unrecognized arguments"),
         (["--host", "no.such.host.invalid", "--port", "0"], "cannot listen"),
-        (["--db", "postgresql://x", "--port", "0"], "only sqlite:///FILE"),
+        (["--db", "mysql://x", "--port", "0"], "sqlite:///FILE or postgresql://"),
         (["--db", "sqlite:////no/such/folder/x.db", "--port", "0"], "cannot use the database"),
         (["--db", "sqlite:////dev/null/x.db", "--port", "0"], "cannot use the database"),
         (["--ca-dir", "/dev/null/x", "--port", "0"], "Choose another --ca-dir"),
