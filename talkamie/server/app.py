@@ -1,4 +1,4 @@
-"""The application: every row of the contract at its path, the socket at any path, health and metrics."""
+"""The application: every row of the contract at its path, the socket at any path, health, metrics, docs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute, Route, Router, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from talkamie.contract import OPERATIONS, VERSION_PREFIX
-from talkamie.server import accounts, alerts, chats, clock, otp, registry, relations, scheduling
+from talkamie.server import accounts, alerts, chats, clock, documents, otp, registry, relations, scheduling
 from talkamie.server.actions import SocketEndpoint
 from talkamie.server.hub import Hub
 from talkamie.server.metrics import Metrics
@@ -59,6 +59,7 @@ def make_app(service: Service) -> Router:
     routes += [
         Route("/health", asgi(health)),
         Route("/metrics", asgi(metrics)),
+        *documents.routes(),
         WebSocketRoute("/{path:path}", asgi(SocketEndpoint(service))),
     ]
     return Router(routes=routes, default=not_found, redirect_slashes=False)
