@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -122,7 +122,7 @@ class Cursor(Wire):
 
     id: str
     date_created: str
-    rank: int = 0
+    rank: Annotated[int, msgspec.Meta(ge=0, le=2**62)] = 0  # what every store can compare
 
     @property
     def at(self) -> int:

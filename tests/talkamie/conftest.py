@@ -31,11 +31,14 @@ PASSWORD = "correct horse battery"
 
 
 @contextmanager
-def running(*options: str, expect: int | None = 0) -> Iterator[tuple[Ready, subprocess.Popen[str]]]:
+def running(
+    *options: str, expect: int | None = 0, stderr: Any = None
+) -> Iterator[tuple[Ready, subprocess.Popen[str]]]:
     """Start a server, yield its ready line and process, and stop it; `expect` is its exit code."""
     process = subprocess.Popen(
         [sys.executable, "-m", "talkamie.server", "--exit-with-parent", *options],
         stdout=subprocess.PIPE,
+        stderr=stderr,
         text=True,
     )
     try:
