@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 PasswordCost = Literal["light", "realistic"]
 REQUESTS_KEPT = 10_000
-ATTEMPTS = 12
+ATTEMPTS = 25
 MAX_PAUSE_S = 0.05
 
 
