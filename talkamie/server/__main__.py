@@ -21,8 +21,15 @@ def parser() -> argparse.ArgumentParser:
     add("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
     add("--port", type=_port, default=8443, help="0 picks a free one (default %(default)s)")
     add("--plain", action="store_true", help="http and ws instead of https and wss")
-    add("--db", metavar="sqlite:///FILE", help="database to keep (default: one that is removed at exit)")
-    add("--durable", action="store_true", help="flush the database at each checkpoint")
+    add(
+        "--db",
+        metavar="URL",
+        help="database to keep: sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/NAME "
+        "(default: SQLite, removed at exit)",
+    )
+    add(
+        "--durable", action="store_true", help="flush what is written (default: off, a target is thrown away)"
+    )
     add(
         "--password-cost",
         choices=("light", "realistic"),

@@ -144,6 +144,10 @@ async def authenticate(call: Call, *, body: Authenticate) -> User:
         raise Problem(401, "The token is not valid.")
     user, session = owner
     call.service.hub.authenticate(call.socket, user, session)
+    # Look again, because a sign-out since the first look found no socket to close.
+    if await owner_of(call.db, body.token.encode(), call.now) is None:
+        call.service.hub.refuse(call.socket)
+        raise Problem(401, "The token is not valid.")
     await chats.deliver_waiting(call, user)
     return await own(call.db, user, call.now)
 

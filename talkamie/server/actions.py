@@ -17,7 +17,7 @@ from talkamie.server import clock
 from talkamie.server.connection import EXTENSION
 from talkamie.server.hub import Socket, failure, success
 from talkamie.server.registry import Handler, action_handler, actions
-from talkamie.server.service import Call, Paged, Problem, Service, failure_text
+from talkamie.server.service import Call, Paged, Problem, Service, failure_text, settled
 
 UNSUPPORTED_DATA = 1003
 log = logging.getLogger("talkamie")
@@ -102,7 +102,7 @@ class SocketEndpoint:
             body = decoder.decode(text)
         except (msgspec.DecodeError, RecursionError, ValueError) as error:
             raise Problem(400, f"frame: {failure_text(error)}") from error
-        result = await handler(call, body=body)
+        result = await settled(lambda: handler(call, body=body))
         if row.silent:
             return None
         if call.socket is not None and not call.socket.connection.is_open():

@@ -1,4 +1,4 @@
-"""The application: every row of the contract at its path, the socket at any path, health and metrics."""
+"""The application: every row of the contract at its path, the socket at any path, health, metrics, docs."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from talkamie.server import (
     catalogue,
     chats,
     clock,
+    documents,
     extras,
     otp,
     profiles,
@@ -66,6 +67,7 @@ def make_app(service: Service) -> Router:
             "stage": service.settings.stage,
             "faults": False,
             "passwordCost": service.passwords.cost,
+            "store": service.store.name,
             "uptime_s": (clock.monotonic() - started) / 1e9,
             "sockets": len(service.hub),
         }
@@ -81,6 +83,7 @@ def make_app(service: Service) -> Router:
     routes += [
         Route("/health", asgi(health)),
         Route("/metrics", asgi(metrics)),
+        *documents.routes(),
         WebSocketRoute("/{path:path}", asgi(SocketEndpoint(service))),
     ]
     return Router(routes=routes, default=not_found, redirect_slashes=False)

@@ -138,6 +138,7 @@ async def send_message(call: Call, *, body: SendMessage) -> MessageData:
     async with call.db.transaction():
         stored = await post(call, chat_id, to=other, text=body.message.text)
         unread = await total_unread(call.db, other)
+    await _deliver_if_online(call, stored, other)
     chat = Chat(id=chat_id)
     push = MessageData(chat=chat, message=stored, viewer=Viewer(id=other, total_unread_chats=unread))
     call.service.hub.deliver(
@@ -331,6 +332,19 @@ async def post(
         delivery=Delivery(status=status, at=iso(call.now)),
         is_request=True if is_request else UNSET,
     )
+
+
+async def _deliver_if_online(call: Call, message: Message, to: str) -> None:
+    """Make a message delivered whose receiver came online while it was being stored."""
+    delivery = given(message.delivery)
+    if delivery is None or delivery.status != "sent" or not call.service.hub.online(to):
+        return
+    await call.db.all(
+        "update messages set status = 'delivered', status_at = $2 where id = $1 and status = 'sent'",
+        message.id,
+        call.now,
+    )
+    message.delivery = Delivery(status="delivered", at=iso(call.now))
 
 
 async def total_unread(db: Session, user: str) -> int:

@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from talkamie.contract import ANONYMOUS_TOKEN, Auth, Envelope, Operation, Wire
 from talkamie.server import accounts, clock
 from talkamie.server.registry import Handler
-from talkamie.server.service import Call, Paged, Problem, Request, Service, failure_text
+from talkamie.server.service import Call, Paged, Problem, Request, Service, failure_text, settled
 
 MAX_BODY_BYTES = 1 << 20
 MAX_QUERY_FIELDS = 64
@@ -96,7 +96,7 @@ class Endpoint:
                 arguments["body"] = self._decode(raw)
             except (msgspec.DecodeError, ValueError, RecursionError) as error:
                 raise Problem(400, f"body: {failure_text(error)}") from error
-        return await self._handler(call, *parts, **arguments)
+        return await settled(lambda: self._handler(call, *parts, **arguments))
 
     async def _identify(self, call: Call, headers: dict[bytes, bytes]) -> None:
         scheme, _, token = headers.get(b"authorization", b"").partition(b" ")

@@ -66,7 +66,16 @@ async def verify(call: Call, *, body: OtpCheck) -> dict[str, Any]:
         raise Problem(422, "The code is wrong or has expired.")
     if not hmac.compare_digest(row["code"].encode(), code.encode()):
         raise Problem(422, "The code is wrong or has expired.")
-    await call.db.all("update otps set status = 'verified', verified = $2 where email = $1", email, call.now)
+    # Of two right tries at once one wins, and none verifies a code that came in between.
+    verified = await call.db.value(
+        """update otps set status = 'verified', verified = $2
+        where email = $1 and status = 'issued' and code = $3 returning email""",
+        email,
+        call.now,
+        row["code"],
+    )
+    if verified is None:
+        raise Problem(422, "The code is wrong or has expired.")
     return {}
 
 

@@ -32,7 +32,7 @@ from talkamie.server import calls, clock
 from talkamie.server.app import make_app, make_service
 from talkamie.server.connection import UNLIMITED_BYTES, HttpConnection, SocketConnection
 from talkamie.server.service import Service, Settings
-from talkamie.server.store import Store, StoreError
+from talkamie.server.store import StoreError, open_store
 
 BACKLOG = 4096
 KEEP_ALIVE_S = 75
@@ -84,11 +84,13 @@ def run(options: argparse.Namespace) -> None:
             origin=_origin(options.host, sock, plain=options.plain),
             files=str(folder),
         )
+        runner = stack.enter_context(asyncio.Runner(loop_factory=_loop_factory()))
         try:
-            store = Store(_database(options.db, folder), durable=options.durable)
+            url = options.db or f"sqlite:///{folder / 'talkamie.db'}"
+            store = runner.run(open_store(url, durable=options.durable))
         except StoreError as error:
             raise StartError(str(error)) from error
-        stack.callback(store.close)
+        stack.callback(lambda: runner.run(store.close()))
         service = make_service(settings, store)
         stack.callback(service.passwords.close)
         context = None
@@ -103,8 +105,7 @@ def run(options: argparse.Namespace) -> None:
             ready["test"] = f"http://{LOOPBACK}:{test_sock.getsockname()[1]}"
             listeners.append(Listener(_config(make_test_app(service), None, settings), test_sock))
         parent = os.getppid() if options.exit_with_parent else None
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(service, listeners, ready, parent))
+        runner.run(_serve(service, listeners, ready, parent))
 
 
 async def _serve(
@@ -190,15 +191,6 @@ def _listen(host: str, port: int) -> socket.socket:
             ) from error
         raise StartError(f"cannot listen on {host} port {port}: {error.strerror or error}.") from error
     return sock
-
-
-def _database(url: str | None, folder: Path) -> str:
-    if url is None:
-        return str(folder / "talkamie.db")
-    scheme = "sqlite:///"
-    if not url.startswith(scheme) or url == scheme:
-        raise StartError(f"--db {url}: only sqlite:///FILE is known, for example sqlite:///talkamie.db.")
-    return url.removeprefix(scheme)
 
 
 def _origin(host: str, sock: socket.socket, *, plain: bool) -> str:

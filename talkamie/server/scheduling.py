@@ -165,7 +165,11 @@ async def _roll(call: Call) -> None:
     for row in rows:
         start, end = timetable.occurrence(row["from_at"], row["to_at"], row["recurrence"], call.now)
         await call.db.all(
-            "update schedules set from_at = $2, to_at = $3 where id = $1", row["id"], start, end
+            "update schedules set from_at = $2, to_at = $3 where id = $1 and to_at = $4",
+            row["id"],
+            start,
+            end,
+            row["to_at"],
         )
 
 

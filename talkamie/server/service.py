@@ -6,15 +6,18 @@ never a socket but the one that asked.
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
 import msgspec
 
 from talkamie.contract import Id, Page, Pagination, Wire
+from talkamie.server.store import Conflict
 
 if TYPE_CHECKING:
     from talkamie.server.hub import Hub, Socket
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 PasswordCost = Literal["light", "realistic"]
 REQUESTS_KEPT = 10_000
+ATTEMPTS = 25
+MAX_PAUSE_S = 0.05
 
 
 class Problem(Exception):
@@ -97,6 +102,19 @@ class Call:
         return self.user
 
 
+async def settled(work: Callable[[], Awaitable[T]]) -> T:
+    """Run a handler, and again as long as its transaction loses races; 503 when it has lost too many.
+
+    Between two tries there is a pause by chance, because two that met would meet again.
+    """
+    for attempt in range(ATTEMPTS):
+        try:
+            return await work()
+        except Conflict:
+            await asyncio.sleep(random.uniform(0, min(0.001 * 2**attempt, MAX_PAUSE_S)))
+    raise Problem(503, "Too many wanted the same at once. Try again.", retry_after_s=1)
+
+
 @dataclass(frozen=True, slots=True)
 class Paged(Generic[T]):
     """One page of an answer, and the key of the next where there is one."""
@@ -110,7 +128,7 @@ class Cursor(Wire):
 
     id: str
     date_created: str
-    rank: int = 0
+    rank: Annotated[int, msgspec.Meta(ge=0, le=2**62)] = 0  # what every store can compare
 
     @property
     def at(self) -> int:

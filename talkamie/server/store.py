@@ -1,33 +1,46 @@
-"""The store: SQL with `$1` parameters in the common subset of SQLite and PostgreSQL, behind an async face.
+"""The store: SQL in the common subset of SQLite and PostgreSQL, with `$1` parameters, behind an async face.
 
-SQLite is called inline on the event loop, because two look-ups cost 20 µs there and 130 µs by way of a
-thread. So no statement suspends, and a transaction is atomic as long as nothing else is awaited inside it;
-a statement of another session during a transaction is a bug in a handler, and raises.
+What both stores promise, so that a handler need not know which it has:
+
+- A statement is all or nothing, and so is a transaction, which runs as if it were alone.
+- A transaction that lost a race raises `Conflict`: nothing of it has happened, and the request is run again
+  (`service.settled`). So a handler has one transaction at most, and tells nobody before it is over.
+- Rows are read by name or by place, and text compares by code point.
+
+Between two statements that are in no transaction anything may happen: SQLite, which is called inline on the
+event loop, hides this; PostgreSQL does not. So a statement that relies on what was read before says so in
+its `where`, and finds out by `returning`.
 """
 
 from __future__ import annotations
 
-import functools
-import re
 import secrets
-import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from abc import ABC, abstractmethod
+from contextlib import AbstractAsyncContextManager
 from importlib.resources import files
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 from talkamie.server import clock
 
-Row = sqlite3.Row
+
+class Row(Protocol):
+    """One row of an answer: columns by name or by place."""
+
+    def __getitem__(self, key: Any, /) -> Any: ...
+    def keys(self) -> Any: ...
 
 
 class StoreError(Exception):
-    """The database cannot be opened; the text says which and what to do."""
+    """The database cannot be used; the text says which and what to do."""
 
 
-@functools.lru_cache(maxsize=1024)
-def _dialect(sql: str) -> str:
-    return re.sub(r"\$(\d+)", r"?\1", sql)
+class Conflict(Exception):
+    """Somebody else was faster: nothing of the transaction has happened, and it may be tried again."""
+
+
+def schema() -> str:
+    """Return the statements that make every table that is missing."""
+    return files("talkamie.server").joinpath("schema.sql").read_text()
 
 
 def marks(count: int, *, first: int) -> str:
@@ -49,57 +62,20 @@ class Ids:
         return f"{self._last:016x}{secrets.token_hex(4)}"
 
 
-class Store:
-    """One SQLite database in WAL mode, opened once."""
-
-    __slots__ = ("_connection", "ids", "owner")
-
-    def __init__(self, path: str, *, durable: bool = False) -> None:
-        """Open or create the database at `path`. Raises StoreError."""
-        self.ids = Ids()
-        self.owner: Session | None = None  # the session in a transaction
-        # Because a throw-away target must not add its own fsync spikes to somebody's tail.
-        synchronous = "normal" if durable else "off"
-        try:
-            self._connection = sqlite3.connect(path, isolation_level=None, cached_statements=512)
-            self._connection.row_factory = sqlite3.Row
-            self._connection.executescript(
-                f"pragma journal_mode = wal; pragma synchronous = {synchronous}; pragma busy_timeout = 2000;"
-                "pragma temp_store = memory; pragma cache_size = -16000; pragma foreign_keys = on;"
-            )
-            self._connection.executescript(files("talkamie.server").joinpath("schema.sql").read_text())
-        except sqlite3.Error as error:
-            raise StoreError(
-                f"cannot use the database {path!r}: {error}. Name a file in a folder that can be written to."
-            ) from error
-
-    def session(self) -> Session:
-        return Session(self)
-
-    def execute(self, session: Session, sql: str, args: tuple[Any, ...]) -> list[Row]:
-        """Run one statement and return all its rows."""
-        if self.owner is not None and self.owner is not session:
-            raise RuntimeError("a statement ran inside another session's transaction: do not await there")
-        return self._connection.execute(_dialect(sql), args).fetchall()
-
-    def close(self) -> None:
-        self._connection.close()
-
-
-class Session:
+class Session(ABC):
     """The statements of one request; `spent` is the time they took, in nanoseconds."""
 
-    __slots__ = ("_store", "spent")
+    __slots__ = ("_ids", "spent")
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, ids: Ids) -> None:
+        self._ids = ids
         self.spent = 0
 
     async def all(self, sql: str, *args: Any) -> list[Row]:
         """Return every row."""
         started = clock.monotonic()
         try:
-            return self._store.execute(self, sql, args)
+            return await self._execute(sql, args)
         finally:
             self.spent += clock.monotonic() - started
 
@@ -113,19 +89,44 @@ class Session:
         rows = await self.all(sql, *args)
         return rows[0][0] if rows else None
 
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[None]:
+    @abstractmethod
+    def transaction(self) -> AbstractAsyncContextManager[None]:
         """Make the statements inside all true or none. Await nothing but this session inside."""
-        await self.all("begin immediate")
-        self._store.owner = self
-        try:
-            yield
-        except BaseException:
-            self._store.owner = None
-            await self.all("rollback")
-            raise
-        self._store.owner = None
-        await self.all("commit")
+
+    @abstractmethod
+    async def _execute(self, sql: str, args: tuple[Any, ...]) -> list[Row]: ...
 
     def new_id(self, now: int) -> str:
-        return self._store.ids.new(now)
+        return self._ids.new(now)
+
+
+class Store(ABC):
+    """One open database."""
+
+    name: ClassVar[str]
+
+    def __init__(self) -> None:
+        self.ids = Ids()
+
+    @abstractmethod
+    def session(self) -> Session: ...
+
+    @abstractmethod
+    async def close(self) -> None: ...
+
+
+async def open_store(url: str, *, durable: bool = False) -> Store:
+    """Open `sqlite:///FILE` or `postgresql://…`, making what tables are missing. Raises StoreError."""
+    scheme, _, rest = url.partition("://")
+    if scheme == "sqlite" and rest.startswith("/") and rest != "/":
+        from talkamie.server.sqlite import SqliteStore
+
+        return SqliteStore(rest.removeprefix("/"), durable=durable)
+    if scheme in ("postgresql", "postgres"):
+        # Because asyncpg is an extra: whoever keeps to SQLite need not have it.
+        from talkamie.server.postgresql import PostgresStore
+
+        return await PostgresStore.open(url, durable=durable)
+    raise StoreError(
+        f"{scheme}: is no database known here. Use sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME."
+    )

@@ -22,7 +22,7 @@ from starlette.routing import Route, Router
 from talkamie.contract import SignUp, Tokens, Wire
 from talkamie.server import accounts, clock, security
 from talkamie.server.ledger import PAGE
-from talkamie.server.service import Request, Service, given
+from talkamie.server.service import Request, Service, given, settled
 
 _BATCH = 500
 _encode = msgspec.json.Encoder().encode
@@ -58,7 +58,7 @@ def make_test_app(service: Service) -> Router:
             wanted = msgspec.json.decode(await request.body(), type=list[SignUp])
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
             return _json({"error": str(error)}, status=400)
-        return _json(await _create(service, wanted))
+        return _json(await settled(lambda: _create(service, wanted)))
 
     return Router(
         routes=[

@@ -58,13 +58,18 @@ class Client:
     def send(self, message: str | bytes | list[str]) -> None:
         """Send a text message, a binary one, or a text message in fragments."""
         if isinstance(message, str):
-            self._protocol.send_text(message.encode())
+            self.send_text(message.encode())
         elif isinstance(message, bytes):
             self._protocol.send_binary(message)
         else:
             self._protocol.send_text(message[0].encode(), fin=False)
             for number, part in enumerate(message[1:], start=2):
                 self._protocol.send_continuation(part.encode(), fin=number == len(message))
+        self._flush()
+
+    def send_text(self, payload: bytes) -> None:
+        """Send a text message of these bytes, be they UTF-8 or not."""
+        self._protocol.send_text(payload)
         self._flush()
 
     def recv(self, timeout: float = TIMEOUT_S) -> str:

@@ -21,18 +21,24 @@ import httpx
 import pytest
 
 from tests.talkamie.client import TIMEOUT_S, Client
+from tests.talkamie.stores import Backend, Sqlite, binaries, postgresql
 from tests.talkamie.world import World, worlds
 
 Ready = dict[str, Any]
+ON_SQLITE = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+ON_POSTGRESQL = pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
 PASSWORD = "correct horse battery"
 
 
 @contextmanager
-def running(*options: str, expect: int | None = 0) -> Iterator[tuple[Ready, subprocess.Popen[str]]]:
+def running(
+    *options: str, expect: int | None = 0, stderr: Any = None
+) -> Iterator[tuple[Ready, subprocess.Popen[str]]]:
     """Start a server, yield its ready line and process, and stop it; `expect` is its exit code."""
     process = subprocess.Popen(
         [sys.executable, "-m", "talkamie.server", "--exit-with-parent", *options],
         stdout=subprocess.PIPE,
+        stderr=stderr,
         text=True,
     )
     try:
@@ -47,17 +53,30 @@ def running(*options: str, expect: int | None = 0) -> Iterator[tuple[Ready, subp
     assert expect is None or code == expect
 
 
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    """Where databases come from: every test that uses one runs on both stores, unless it says otherwise."""
+    if request.param == "sqlite":
+        yield Sqlite()
+        return
+    programs = binaries()
+    if programs is None:
+        pytest.skip("PostgreSQL's own programs are not installed here (Debian: apt-get install postgresql)")
+    with postgresql(programs) as cluster:
+        yield cluster
+
+
 @pytest.fixture
-def world() -> Iterator[World]:
+def world(backend: Backend) -> Iterator[World]:
     """An application in this process, empty, on some Monday."""
-    with worlds() as make:
+    with worlds(backend) as make:
         yield make()
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[Ready]:
+def server(backend: Backend) -> Iterator[Ready]:
     """The ready line of a server that lives as long as the session."""
-    with running("--port", "0", "--test-endpoints") as (ready, _):
+    with running("--port", "0", "--test-endpoints", *backend.options()) as (ready, _):
         yield ready
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.talkamie.stores import Backend
 from tests.talkamie.world import Member, Wire, World, worlds
 
 events = st.lists(
@@ -24,9 +25,9 @@ events = st.lists(
 
 @given(events=events)
 @settings(max_examples=40, deadline=None, derandomize=True)
-def test_delivery_is_what_the_model_says(events: list[tuple[str, int, int]]) -> None:
+def test_delivery_is_what_the_model_says(backend: Backend, events: list[tuple[str, int, int]]) -> None:
     """After any sequence of sending, coming, going and reading, every status and counter is the model's."""
-    with worlds() as make:
+    with worlds(backend) as make:
         world = make()
         ann, bob, chat = world.friends()
         people = (ann, bob)

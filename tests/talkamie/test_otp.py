@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.talkamie.conftest import PASSWORD
+from tests.talkamie.stores import Backend
 from tests.talkamie.world import World, worlds
 
 EMAIL = "ann@example.test"
@@ -86,9 +87,9 @@ def test_an_address_has_one_spelling(world: World, spelling: str) -> None:
     assert sign_up(world, email=spelling.strip())[0] == 409
 
 
-def test_a_code_may_be_resent_after_a_minute_where_that_is_limited() -> None:
+def test_a_code_may_be_resent_after_a_minute_where_that_is_limited(backend: Backend) -> None:
     """429 says how long to wait."""
-    with worlds() as make:
+    with worlds(backend) as make:
         world = make(otp_resend_limit=True)
         issue(world)
         world.later(59)

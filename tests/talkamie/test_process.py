@@ -240,7 +240,9 @@ def test_it_listens_on_ipv6_too() -> None:
         (["--port"], "expected one argument"),
         (["--frobnicate"], "unrecognized arguments"),
         (["--host", "no.such.host.invalid", "--port", "0"], "cannot listen"),
-        (["--db", "postgresql://x", "--port", "0"], "only sqlite:///FILE"),
+        (["--db", "mysql://x", "--port", "0"], "sqlite:///FILE or postgresql://"),
+        (["--db", "postgresql://u:secret@127.0.0.1:1/x", "--port", "0"], "Start PostgreSQL there"),
+        (["--db", "postgresql://u:secret@127.0.0.1:x/x", "--port", "0"], "the address is malformed"),
         (["--db", "sqlite:////no/such/folder/x.db", "--port", "0"], "cannot use the database"),
         (["--db", "sqlite:////dev/null/x.db", "--port", "0"], "cannot use the database"),
         (["--ca-dir", "/dev/null/x", "--port", "0"], "Choose another --ca-dir"),
@@ -254,6 +256,7 @@ def test_what_cannot_start_says_why(options: list[str], sentence: str) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
+    assert "secret" not in done.stderr
 
 
 def test_a_busy_port_is_told_with_its_remedy(server: Ready) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.talkamie.stores import Backend
 from tests.talkamie.world import Member, World, worlds
 
 CONNECTION = {
@@ -58,9 +59,9 @@ steps = st.lists(
 
 @given(steps=steps)
 @settings(max_examples=40, deadline=None, derandomize=True)
-def test_connection_requests_do_what_the_model_does(steps: list[tuple[int, str]]) -> None:
+def test_connection_requests_do_what_the_model_does(backend: Backend, steps: list[tuple[int, str]]) -> None:
     """Any sequence of steps by either party has the model's status codes, and its end state shows."""
-    with worlds() as make:
+    with worlds(backend) as make:
         world = make()
         people = (world.member(), world.member())
         model = Model(once=False)
@@ -78,9 +79,9 @@ def test_connection_requests_do_what_the_model_does(steps: list[tuple[int, str]]
 
 @given(steps=steps)
 @settings(max_examples=40, deadline=None, derandomize=True)
-def test_message_requests_do_what_the_model_does(steps: list[tuple[int, str]]) -> None:
+def test_message_requests_do_what_the_model_does(backend: Backend, steps: list[tuple[int, str]]) -> None:
     """Any sequence of steps has the model's status codes; only an accepted request opens the chat."""
-    with worlds() as make:
+    with worlds(backend) as make:
         world = make()
         people = (world.member(), world.member())
         model = Model(once=True)

@@ -10,12 +10,14 @@ import pytest
 
 from talkamie.contract import ACTIONS, OPERATIONS, Auth, Operation
 from talkamie.server.operations import MAX_BODY_BYTES
+from tests.talkamie.conftest import ON_SQLITE
 from tests.talkamie.world import World
 
 PROTECTED = [row for row in OPERATIONS.values() if row.auth is not Auth.PUBLIC]
 EVERY = list(OPERATIONS.values())
 
 
+@ON_SQLITE  # because tokens are one query, and these are many tests
 @pytest.mark.parametrize("row", PROTECTED, ids=lambda row: row.name)
 @pytest.mark.parametrize("token", [None, "undefined", "", "x" * 5000, "revoked", "expired", "deleted"])
 def test_without_a_good_token_nothing_is_done(world: World, row: Operation, token: str | None) -> None:

@@ -17,6 +17,7 @@ from talkamie.server.app import make_app, make_service
 from talkamie.server.hub import Socket
 from talkamie.server.service import Settings
 from talkamie.server.store import Store
+from tests.talkamie.stores import Backend
 
 MONDAY = 1_750_000_000_000  # some moment of June 2025, in ms
 SECOND = 1000
@@ -111,18 +112,22 @@ class Wire:
 
 
 class World:
-    """An application with an empty database in memory; `now` is its wall clock."""
+    """An application with an empty database; `now` is its wall clock."""
 
-    def __init__(self, runner: asyncio.Runner, settings: Settings) -> None:
+    def __init__(self, runner: asyncio.Runner, settings: Settings, store: Store) -> None:
         self.now = MONDAY
         self._runner = runner
         self.people: list[Member] = []
-        self.service = make_service(settings, Store(":memory:"))
+        self.service = make_service(settings, store)
         self.app = make_app(self.service)
         self.sockets = SocketEndpoint(self.service)
 
     def run(self, work: Any) -> Any:
         return self._runner.run(work)
+
+    def sql(self, text: str, *args: Any) -> list[dict[str, Any]]:
+        """Return what the database says."""
+        return [dict(row) for row in self.run(self.service.store.session().all(text, *args))]
 
     def later(self, seconds: float) -> None:
         self.now += round(seconds * SECOND)
@@ -175,6 +180,34 @@ class World:
         query: str = "",
     ) -> tuple[int, dict[str, str], bytes]:
         """Send one request as it is; return status, headers and body."""
+        answer: tuple[int, dict[str, str], bytes] = self.run(
+            self.send(method, path, body, headers=headers, query=query)
+        )
+        return answer
+
+    def together(self, *steps: tuple[Member, str, str]) -> list[int]:
+        """Send requests without bodies at the same time; return their statuses."""
+
+        async def send_all() -> list[tuple[int, dict[str, str], bytes]]:
+            return await asyncio.gather(
+                *(
+                    self.send(method, "/v1" + path, headers=[("authorization", f"Bearer {member.token}")])
+                    for member, method, path in steps
+                )
+            )
+
+        return [status for status, _, _ in self.run(send_all())]
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        *,
+        headers: list[tuple[str, str]] | None = None,
+        query: str = "",
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Send one request as it is; return status, headers and body."""
         sent: list[Any] = []
 
         waiting = [{"type": "http.request", "body": body, "more_body": False}]
@@ -196,23 +229,25 @@ class World:
             "query_string": query.encode(),
             "headers": [(k.encode(), v.encode()) for k, v in headers or []],
         }
-        self.run(self.app(scope, receive, send))
+        await self.app(scope, receive, send)
         head = {k.decode(): v.decode() for k, v in sent[0]["headers"]}
         return sent[0]["status"], head, b"".join(part.get("body", b"") for part in sent[1:])
 
 
 @contextmanager
-def worlds() -> Iterator[Callable[..., World]]:
-    """Yield a function that makes worlds; each has its own time."""
+def worlds(backend: Backend) -> Iterator[Callable[..., World]]:
+    """Yield a function that makes worlds; each has its own time, and the last one the database."""
     made: list[World] = []
-    with asyncio.Runner() as runner:
+    runner = backend.runner()
 
-        def make(**settings: Any) -> World:
-            made.append(World(runner, Settings(**settings)))
-            return made[-1]
+    def make(**settings: Any) -> World:
+        made.append(World(runner, Settings(**settings), backend.store(runner)))
+        return made[-1]
 
+    try:
         with patch.object(clock, "now", lambda: made[-1].now):
             yield make
+    finally:
         for world in made:
-            world.service.store.close()
             world.service.passwords.close()
+        backend.release(runner, [world.service.store for world in made])
