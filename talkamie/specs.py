@@ -17,9 +17,10 @@ from typing import Any
 
 import msgspec
 
-from talkamie import contract
 from talkamie.contract import (
     ACTIONS,
+    EXTRA_ACTIONS,
+    EXTRA_OPERATIONS,
     OPERATIONS,
     VERSION_PREFIX,
     Auth,
@@ -195,14 +196,14 @@ def _sentence(name: str) -> str:
     return name.replace("-", " ").capitalize()
 
 
-def operation_tables() -> list[Mapping[str, Operation]]:
-    """Return the contract's tables of operations, the optional one too where there is one."""
-    return [OPERATIONS, getattr(contract, "EXTRA_OPERATIONS", {})]
-
-
-def documents() -> dict[str, Document]:
-    """Return both documents by their file names."""
-    return {"openapi.json": openapi(*operation_tables()), "asyncapi.json": asyncapi(ACTIONS)}
+def documents(*, extras: bool) -> dict[str, Document]:
+    """Return both documents by their file names, with what `--extras` serves or without."""
+    if extras:
+        return {
+            "openapi.json": openapi(OPERATIONS, EXTRA_OPERATIONS),
+            "asyncapi.json": asyncapi(ACTIONS, EXTRA_ACTIONS),
+        }
+    return {"openapi.json": openapi(OPERATIONS), "asyncapi.json": asyncapi(ACTIONS)}
 
 
 def text(document: Document) -> str:
@@ -213,7 +214,7 @@ def text(document: Document) -> str:
 def main(folder: Path = FOLDER) -> int:
     """Write both documents."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, document in documents().items():
+    for name, document in documents(extras=True).items():
         (folder / name).write_text(text(document), encoding="utf-8")
         print(folder / name)
     return 0

@@ -83,7 +83,7 @@ def make_app(service: Service) -> Router:
     routes += [
         Route("/health", asgi(health)),
         Route("/metrics", asgi(metrics)),
-        *documents.routes(),
+        *documents.routes(extras=service.settings.extras),
         WebSocketRoute("/{path:path}", asgi(SocketEndpoint(service))),
     ]
     return Router(routes=routes, default=not_found, redirect_slashes=False)

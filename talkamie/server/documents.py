@@ -19,7 +19,7 @@ from talkamie import specs
 
 
 @functools.cache
-def routes() -> tuple[Route, ...]:
+def routes(*, extras: bool) -> tuple[Route, ...]:
     """Return the routes of both documents and of the page, made once a process."""
     page = files("talkamie.server").joinpath("docs.html").read_text(encoding="utf-8")
     policy = {"content-security-policy": _policy(page), "referrer-policy": "no-referrer"}
@@ -27,7 +27,7 @@ def routes() -> tuple[Route, ...]:
     async def docs(request: Request) -> Response:
         return Response(page, media_type="text/html", headers=policy)
 
-    kept = specs.documents().items()
+    kept = specs.documents(extras=extras).items()
     return (Route("/docs", docs), *(_route(name, specs.text(document)) for name, document in kept))
 
 

@@ -82,7 +82,7 @@ def watched(backend: Backend) -> Iterator[Watched]:
     """Start a server with a little history on it."""
     with (
         tempfile.TemporaryFile("w+") as log,
-        running("--port", "0", "--test-endpoints", *backend.options(), stderr=log) as (ready, _),
+        running("--port", "0", "--test-endpoints", "--extras", *backend.options(), stderr=log) as (ready, _),
         people_of(ready, ssl.create_default_context(cafile=ready["ca"])) as make,
     ):
         ann, bob = make()

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.talkamie.stores import Backend
 from tests.talkamie.world import World, worlds
 
 MORNING = [{"start": "08:30", "end": "12:00"}]
@@ -64,14 +65,16 @@ def test_a_map_that_cannot_be_is_refused(world: World, path: str, wrong: Any) ->
 
 @given(start=times, end=times, seconds=st.tuples(st.booleans(), st.booleans()))
 @settings(max_examples=50, deadline=None, derandomize=True)
-def test_a_slot_ends_after_it_begins(start: Any, end: Any, seconds: tuple[bool, bool]) -> None:
+def test_a_slot_ends_after_it_begins(
+    backend: Backend, start: Any, end: Any, seconds: tuple[bool, bool]
+) -> None:
     """With seconds or without, a slot is taken exactly when its end is later."""
     one, other = ((*t[:2], t[2] if shown else 0) for t, shown in zip((start, end), seconds, strict=True))
     first, second = (
         ":".join(f"{n:02d}" for n in (t if shown else t[:2]))
         for t, shown in zip((one, other), seconds, strict=True)
     )
-    with worlds() as make:
+    with worlds(backend) as make:
         body = {"fri": [{"start": first, "end": second}]}
         expected = 200 if other > one else 400
         make().member().call("POST", "/availability/weekly", body, status=expected)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.talkamie.stores import Backend
 from tests.talkamie.world import SECOND, Member, Wire, World, worlds
 
 ACTIONS = ("accept-call", "reject-call", "end-call", "call-connected", "call-disconnected")
@@ -61,9 +62,9 @@ class Model:
     )
 )
 @settings(max_examples=60, deadline=None, derandomize=True)
-def test_a_call_does_what_the_model_does(steps: list[tuple[int, str, int]]) -> None:
+def test_a_call_does_what_the_model_does(backend: Backend, steps: list[tuple[int, str, int]]) -> None:
     """Any sequence of steps by either party has the model's answers, pushes, end and duration."""
-    with worlds() as make:
+    with worlds(backend) as make:
         world = make()
         wires, chat = talkers(world)
         call = ring(wires, chat)["id"]
@@ -88,9 +89,11 @@ def test_a_call_does_what_the_model_does(steps: list[tuple[int, str, int]]) -> N
     )
 )
 @settings(max_examples=40, deadline=None, derandomize=True)
-def test_no_clock_makes_a_call_longer_than_it_was(stamps: list[tuple[bool, bool, int, int]]) -> None:
+def test_no_clock_makes_a_call_longer_than_it_was(
+    backend: Backend, stamps: list[tuple[bool, bool, int, int]]
+) -> None:
     """Whatever timestamps both clients send, the duration is between 0 and the time since accepting."""
-    with worlds() as make:
+    with worlds(backend) as make:
         world = make()
         wires, chat = talkers(world)
         call = ring(wires, chat)["id"]
@@ -281,10 +284,10 @@ def test_a_server_that_stopped_in_a_call_frees_its_parties(world: World) -> None
     assert ring(again, chat)["status"] == "ringing"
 
 
-def test_the_dialects_differ_in_names_only() -> None:
+def test_the_dialects_differ_in_names_only(backend: Backend) -> None:
     """What a push is called is data: both parties hear `end-call` in the documentation's form."""
     for dialect, names in (("2025", {"call-ended"}), ("2025-06", {"end-call"}), ("2026", {"call-ended"})):
-        with worlds() as make:
+        with worlds(backend) as make:
             wires, chat = talkers(make(dialect=dialect))
             call = ring(wires, chat)["id"]
             wires[0].ask("end-call", callId=call)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from talkamie.contract import EXTRA_ACTIONS, EXTRA_OPERATIONS, OPERATIONS, Auth
 from talkamie.server.extras import files
+from tests.talkamie.stores import Backend
 from tests.talkamie.test_rights import HOSTILE_BODIES
 from tests.talkamie.world import Member, World, worlds
 
@@ -21,15 +22,17 @@ PNG = {"name": "me.png", "mimeType": "image/png", "objectType": "picture"}
 
 
 @pytest.fixture
-def extra(tmp_path: Path) -> Iterator[World]:
+def extra(backend: Backend, tmp_path: Path) -> Iterator[World]:
     """A world that serves the extras."""
-    with worlds() as make:
+    with worlds(backend) as make:
         yield make(extras=True, files=str(tmp_path), origin="https://talkamie.test")
 
 
-def test_extras_are_served_where_they_are_asked_for(world: World, extra: World) -> None:
+@pytest.mark.parametrize("served", [False, True])
+def test_extras_are_served_where_they_are_asked_for(backend: Backend, served: bool) -> None:
     """404 without the option, for operations and actions alike; with it, each has its own method and path."""
-    for served, host in ((False, world), (True, extra)):
+    with worlds(backend) as make:
+        host = make(extras=served)
         ann = host.member()
         for row in EXTRA_OPERATIONS.values():
             status, envelope = host.request(row.method, row.path, {}, token=ann.token)
@@ -132,9 +135,9 @@ def test_a_connection_can_be_ended_and_begun_again(extra: World) -> None:
     )
 )
 @settings(max_examples=40, deadline=None, derandomize=True)
-def test_money_is_neither_made_nor_lost(steps: list[tuple[str, int]]) -> None:
+def test_money_is_neither_made_nor_lost(backend: Backend, steps: list[tuple[str, int]]) -> None:
     """Any purchases, payments and withdrawals: the balance is what was paid for less what was withdrawn."""
-    with worlds() as make:
+    with worlds(backend) as make:
         world = make(extras=True)
         ann, wire = world.member(), None
         wire = ann.socket()

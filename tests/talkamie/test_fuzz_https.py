@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.config import GenerationConfig, ProjectConfig, ProjectsConfig, SchemathesisConfig
 
-from talkamie import specs
+from talkamie import contract, specs
 from talkamie.contract import Envelope, Operation
 from tests.talkamie.fuzzing import CURSORS, ODD, Watched, watched
 from tests.talkamie.stores import Backend
@@ -29,7 +29,7 @@ EXAMPLES = {
     "sqlite": 12,
     "postgresql": 5,
 }  # because the questions are the same, and cost more than the answers
-TABLE = {row.name: row for table in specs.operation_tables() for row in table.values()}
+TABLE = {**contract.OPERATIONS, **contract.EXTRA_OPERATIONS}
 # They end the token, or the account, that asks: each such request has an account of its own.
 ENDING = {"sign-out", "delete-user", "change-password"}
 # What schemathesis can check and we do not keep, with the reason.

@@ -211,6 +211,8 @@ def expect_sane(asked: Any, answers: list[Any], code: int | None) -> None:
         assert (asked, code) == ("authenticate", CLOSE_TOKEN_REVOKED)
         assert [answer["statusCode"] for answer in answers] == [401]
         return
+    if not answers and asked in ACTIONS and ACTIONS[asked].silent:
+        return  # it has no answer but a failure
     (answer,) = answers
     if answer["success"]:
         validator(f"{asked}-answer").validate(answer)

@@ -137,9 +137,9 @@ class Model:
     )
 )
 @settings(max_examples=80, deadline=None, derandomize=True)
-def test_a_code_does_what_the_model_does(steps: list[tuple[str, int]]) -> None:
+def test_a_code_does_what_the_model_does(backend: Backend, steps: list[tuple[str, int]]) -> None:
     """Codes asked for, tried, right and wrong, in any order and at any time: the model's status codes."""
-    with worlds() as make:
+    with worlds(backend) as make:
         world = make()
         model, code, now = Model(), "0000", 0
         for name, wait in steps:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.talkamie.stores import Backend
 from tests.talkamie.world import Member, World, worlds
 
 RATES = st.floats(1, 5, allow_nan=False)
@@ -18,9 +19,11 @@ METHODS = {"post": "POST", "update": "PUT", "delete": "DELETE"}
     steps=st.lists(st.tuples(st.integers(0, 2), st.sampled_from(list(METHODS)), RATES), max_size=15),
 )
 @settings(max_examples=40, deadline=None, derandomize=True)
-def test_a_rating_is_the_mean_of_what_is_posted(steps: list[tuple[int, str, float]]) -> None:
+def test_a_rating_is_the_mean_of_what_is_posted(
+    backend: Backend, steps: list[tuple[int, str, float]]
+) -> None:
     """Any steps of three raters: the status codes, the rating and the count are a dict's."""
-    with worlds() as make:
+    with worlds(backend) as make:
         world = make()
         bob = world.member()
         raters = [world.member() for _ in range(3)]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from talkamie.server import timetable
 from talkamie.server.service import from_iso, iso
+from tests.talkamie.stores import Backend
 from tests.talkamie.world import MONDAY, Member, World, worlds
 
 HOUR_S = 3600
@@ -168,9 +169,11 @@ def test_a_timeslot_that_cannot_be_is_refused(world: World, wrong: dict[str, str
     waits=st.lists(st.integers(0, 200), min_size=1, max_size=3),
 )
 @settings(max_examples=30, deadline=None, derandomize=True)
-def test_lists_are_what_counting_hours_gives(wanted: list[tuple[int, int, str]], waits: list[int]) -> None:
+def test_lists_are_what_counting_hours_gives(
+    backend: Backend, wanted: list[tuple[int, int, str]], waits: list[int]
+) -> None:
     """Status, timeslot and place in the lists follow from the hours gone by, whatever was asked before."""
-    with worlds() as make:
+    with worlds(backend) as make:
         world = make()
         ann, bob, _ = world.friends()
         model = {}
