@@ -75,8 +75,11 @@ def test_the_artefact_and_the_server_keep_the_same_books(
         if row["fate"] == "sent":  # one update-chats tells of several messages
             wrote[row["action"]] += len(row["ids"].split(",")) if row["action"] == "update-chats" else 1
     assert arrived["chat.delivered"] > 10
+    fates = tally(run.deliveries())
     for operation, actions in ACTIONS_OF.items():
-        assert arrived[operation] == sum(wrote[action] for action in actions), operation
+        # People who walk out of the network lose what was written to them just then: unknown, and no more.
+        lost_with_socket = sum(wrote[action] for action in actions) - arrived[operation]
+        assert 0 <= lost_with_socket <= fates[operation]["unknown"], operation
 
     # Every message that the target confirmed is in its ledger once, and none besides.
     sends = run.sends().to_pylist()
@@ -84,9 +87,8 @@ def test_the_artefact_and_the_server_keep_the_same_books(
     messages = {row["ids"] for row in ledger if row["action"] == "new-message"}
     assert confirmed == len(messages)
 
-    # Unknown is what was under way to somebody who hung up the socket just then.
-    for fates in tally(run.deliveries()).values():
-        assert fates["lost"] == fates["duplicate"] == fates["misdelivered"] == 0
+    for row in fates.values():
+        assert row["lost"] == row["duplicate"] == row["misdelivered"] == 0
 
     # Each https attempt of ours is one request of the server's, but for the one of the preflight.
     samples = run.samples().to_pylist()
