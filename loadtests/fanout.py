@@ -29,6 +29,8 @@ from reports.sample import Accepted
 from talkamie.contract import (
     Alert,
     CallData,
+    Chat,
+    ChatRequest,
     ChatsUpdate,
     ConnectRequest,
     Id,
@@ -183,14 +185,14 @@ class Ledger:
             case "send-message-request":
                 return f"alert:{data.message.id}:pending"
             case "accept-message-request":
-                return f"alert:{data.chat.id}:accepted"
+                return _request_key(data.chat, "accepted")
             case "reject-message-request":
-                return f"alert:{data.chat.id}:rejected"
+                return _request_key(data.chat, "rejected")
             case "cancel-connection-request":
                 request = self._requests.get((me, str(fields["id"])))
                 return f"alert:{request}:canceled" if request else None
             case "cancel-message-request":
-                return f"alert:{data.chat.id}:canceled"
+                return _request_key(data.chat, "canceled")
             case "schedule-call":
                 return _schedule_key(data.schedule)
             case "update-schedule":
@@ -284,7 +286,7 @@ class Ledger:
             if status == "pending" and alert.message is not UNSET:
                 yield ALERT, f"alert:{alert.message.id}:pending"
             else:
-                yield ALERT, f"alert:{alert.chat.id}:{status}"
+                yield ALERT, _request_key(alert.chat, str(status))
 
     # --- Ending ---
 
@@ -306,6 +308,13 @@ class Ledger:
         return sum(map(len, self._online.values()))
 
 
+def _request_key(chat: Chat, status: str) -> str:
+    """Return the key of a message request's fate: by the request, since one chat may see several."""
+    request = chat.request if chat.request is not UNSET else ChatRequest()
+    return f"alert:{request.id or chat.id}:{status}"
+
+
 def _schedule_key(schedule: Schedule) -> str:
+    """Return the key of a schedule as it was told: moved, it is told again, under its new title and time."""
     begins = schedule.timeslot.from_ if schedule.timeslot is not UNSET else ""
-    return f"alert:{schedule.id}:{begins}"
+    return f"alert:{schedule.id}:{begins}:{schedule.title or ''}"

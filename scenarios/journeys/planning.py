@@ -61,7 +61,7 @@ def reschedule(actor: Actor) -> None:
             return
         begins = _some_hour(actor)
         moved = ScheduleUpdate(
-            title=one.title,
+            title=sentence(actor.rng)[:60],
             type=one.type,
             recurrence="none",
             start_date_time=_text(begins),
