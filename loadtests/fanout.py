@@ -84,6 +84,7 @@ class Ledger:
             list
         )  # recipient -> (id, sender)
         self._requests: dict[tuple[str, str], str] = {}  # (from, to) -> id of the connection request
+        self._asked: dict[tuple[str, str], str] = {}  # (from, to) -> id of the message request's message
         self.foreign = 0  # pushes with something that is not from this run
 
     # --- Sending ---
@@ -183,6 +184,7 @@ class Ledger:
                 request = self._requests.get((str(fields["id"]), me))
                 return f"alert:{request}:rejected" if request else None
             case "send-message-request":
+                self._asked[me, str(fields["id"])] = str(data.message.id)
                 return f"alert:{data.message.id}:pending"
             case "accept-message-request":
                 return _request_key(data.chat, "accepted")
@@ -191,7 +193,10 @@ class Ledger:
             case "cancel-connection-request":
                 request = self._requests.get((me, str(fields["id"])))
                 return f"alert:{request}:canceled" if request else None
-            case "cancel-message-request":
+            case "cancel-message-request":  # its message goes with it: nobody waits for that any more
+                entry = (self._asked.get((me, str(fields["id"])), ""), me)
+                waiting = self._waiting[str(fields["id"])]
+                self._waiting[str(fields["id"])] = [each for each in waiting if each != entry]
                 return _request_key(data.chat, "canceled")
             case "schedule-call":
                 return _schedule_key(data.schedule)

@@ -242,3 +242,13 @@ def test_a_second_copy_is_a_row_of_its_own(ledger: Ledger, books: Books) -> None
         ledger.pushed("", push(text), B, 2, arrived=2, seen=2)
     assert len(books.came) == 2
     assert len(books.took) == 1
+
+
+def test_a_request_that_was_taken_back_is_waited_for_by_nobody(ledger: Ledger, books: Books) -> None:
+    """Its message is gone with it: the recipient's coming online brings no news of it."""
+    asked = MessageData(chat=Chat(id="c"), message=Message(id="m9", delivery=Delivery(status="sent")))
+    ledger.offline(B, 2, at=2)
+    call(ledger, "send-message-request", asked, sent=3)
+    call(ledger, "cancel-message-request", ChatData(chat=Chat(id="c")), sent=5)
+    ledger.online(B, 3, sent=8, at=9)
+    assert PRESENCE not in {row["operation"] for row in books.sent}
