@@ -27,6 +27,12 @@ from talkamie.contract import (
     User,
 )
 
+GONE = (404,)
+"""A right answer about somebody, or something, that is not there any more."""
+
+OVERTAKEN = (404, 409)
+"""A right answer where somebody else was faster: they asked too, took it back, hung up, or left."""
+
 Event = Alert | MessageData | CallData
 """What makes a person look up: an alert, a message in a chat that is not open, a phone that rings."""
 
@@ -114,8 +120,9 @@ class Actor(Protocol):
     def drop_socket(self) -> None:
         """Lose it without a goodbye, as somebody does who walks out of the wireless network."""
 
-    def ask(self, frame: Action) -> Answer:
-        """Send a frame and return its answer, `data` of the type that the contract gives. Raises Unhappy."""
+    def ask(self, frame: Action, *, expect: tuple[int, ...] = ()) -> Answer:
+        """Send a frame and return its answer, `data` of the type that the contract gives; None where it was
+        turned down with a status that is a right answer too. Raises Unhappy."""
 
     def tell(self, frame: Action) -> None:
         """Send a frame that has no answer. Raises Unhappy."""

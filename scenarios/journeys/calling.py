@@ -12,7 +12,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import UNSET
 
-from scenarios.actor import Actor, CallNews
+from scenarios.actor import OVERTAKEN, Actor, CallNews
 from scenarios.journeys.talking import pick
 from scenarios.people import Habits
 from talkamie.contract import (
@@ -57,7 +57,10 @@ def _ring(actor: Actor, chat: Chat, kind: CallType) -> None:
     """Let it ring until they answer, decline, or do neither."""
     assert chat.id is not UNSET
     with actor.step("call.answered"):
-        call: Call = actor.ask(CallUser(action="call-user", chat_id=chat.id, type=kind)).data.call
+        answer = actor.ask(CallUser(action="call-user", chat_id=chat.id, type=kind), expect=OVERTAKEN)
+        if answer.data is None:
+            return  # one's own phone has just begun to ring
+        call: Call = answer.data.call
         if call.status != "ringing":
             actor.think("call-over")
             return
@@ -79,13 +82,15 @@ def pick_up(actor: Actor, habits: Habits, ringing: CallData) -> None:
             return  # they gave up first
         dice = actor.rng.random()
         if dice < habits.picks_up:
-            actor.ask(CallStep(action="accept-call", call_id=call.id))
+            accept = CallStep(action="accept-call", call_id=call.id)
+            if actor.ask(accept, expect=OVERTAKEN).data is None:
+                return  # they hung up in this very moment
             kind = call.type if call.type is not UNSET else "audio"
             _connect(actor, ringing.chat, call, "answer", kind)
             _talk(actor, call, hangs_up=actor.rng.random() < 0.5)
         elif dice < habits.picks_up + habits.declines or actor.listen("ring", "call-ended") is None:
             # Whoever has let it ring for long sends it away: the app shows nothing else while it rings.
-            actor.ask(CallStep(action="reject-call", call_id=call.id))
+            actor.ask(CallStep(action="reject-call", call_id=call.id), expect=OVERTAKEN)
 
 
 def look_back(actor: Actor) -> None:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from msgspec import UNSET, UnsetType
 
-from scenarios.actor import Actor
+from scenarios.actor import GONE, OVERTAKEN, Actor
 from scenarios.journeys.talking import history
 from scenarios.people import sentence
 from talkamie.contract import CONNECTIONS_PAGE, LIST_PAGE, Id, MessageData, MessageRequest, User
-
-GONE = (404,)
-"""A right answer about somebody who has left the service meanwhile."""
 
 _REGRETS = 0.1  # share of requests that are taken back at once, assumed
 
@@ -37,9 +34,9 @@ def connect(actor: Actor) -> None:
         # Either side may have asked the other since the list was made: then there is nothing to ask.
         if (other := look_at(actor, other.id)) and _is_free(other):
             actor.think("profile-read")
-            sent = actor.call("send-connection-request", id=other.id, expect=GONE)
+            sent = actor.call("send-connection-request", id=other.id, expect=OVERTAKEN)
             if sent and actor.rng.random() < _REGRETS:
-                actor.call("cancel-connection-request", id=other.id)
+                actor.call("cancel-connection-request", id=other.id, expect=OVERTAKEN)
 
 
 def message_request(actor: Actor) -> None:
@@ -51,12 +48,14 @@ def message_request(actor: Actor) -> None:
         if (other := look_at(actor, other.id)) and _is_free(other):
             actor.think("compose")
             words = MessageRequest(text=sentence(actor.rng))
-            sent: MessageData | None = actor.call("send-message-request", words, id=other.id, expect=GONE)
+            sent: MessageData | None = actor.call(
+                "send-message-request", words, id=other.id, expect=OVERTAKEN
+            )
             if sent is None:
                 return
             actor.ask(history(sent.chat))
             if actor.rng.random() < _REGRETS:
-                actor.call("cancel-message-request", id=other.id)
+                actor.call("cancel-message-request", id=other.id, expect=OVERTAKEN)
 
 
 def _find_somebody(actor: Actor) -> User | None:

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 from msgspec import UNSET
 
-from scenarios.actor import Actor
-from scenarios.journeys.meeting import GONE, connections, look_at
+from scenarios.actor import GONE, Actor
+from scenarios.journeys.meeting import connections, look_at
 from scenarios.people import sentence
 from talkamie.contract import (
     LIST_PAGE,
@@ -54,10 +54,12 @@ def reschedule(actor: Actor) -> None:
         if not found:
             return
         actor.think("look")
-        one: Schedule = actor.call("get-schedule", id=actor.rng.choice(found).id)
+        one: Schedule | None = actor.call("get-schedule", id=actor.rng.choice(found).id, expect=GONE)
+        if one is None:
+            return
         actor.think("look")
         if actor.rng.random() < _DROPS:
-            actor.call("delete-schedule", id=one.id)
+            actor.call("delete-schedule", id=one.id, expect=GONE)
             return
         begins = _some_hour(actor)
         moved = ScheduleUpdate(
@@ -67,7 +69,7 @@ def reschedule(actor: Actor) -> None:
             start_date_time=_text(begins),
             end_date_time=_text(begins + timedelta(hours=1)),
         )
-        actor.call("update-schedule", moved, id=one.id)
+        actor.call("update-schedule", moved, id=one.id, expect=GONE)
 
 
 def clear(actor: Actor) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from msgspec import UNSET
 
-from scenarios.actor import Actor, Event
+from scenarios.actor import GONE, OVERTAKEN, Actor, Event
 from scenarios.journeys.calling import pick_up
-from scenarios.journeys.meeting import GONE, look_at
+from scenarios.journeys.meeting import look_at
 from scenarios.journeys.talking import talk
 from scenarios.people import Habits
 from talkamie.contract import LIST_PAGE, Alert, CallData, Id, MessageData, ReadMark, UpdateAlerts, User
@@ -42,10 +42,11 @@ def _react_to_alert(actor: Actor, habits: Habits, alert: Alert) -> None:
             return  # it was settled or taken back before the alert was looked at: the app shows no buttons
         actor.think("profile-read")
         if actor.rng.random() < habits.accepts:
-            chat = actor.call(f"accept-{kind}", id=asked_by).chat
-            actor.chats[str(chat.id)] = chat
+            answer = actor.call(f"accept-{kind}", id=asked_by, expect=OVERTAKEN)
+            if answer is not None:
+                actor.chats[str(answer.chat.id)] = answer.chat
         else:
-            actor.call(f"reject-{kind}", id=asked_by)
+            actor.call(f"reject-{kind}", id=asked_by, expect=OVERTAKEN)
 
 
 def _asked_by(alert: Alert) -> Id | None:
@@ -76,7 +77,8 @@ def read_alert(actor: Actor, alert: Alert) -> None:
         assert alert.id is not UNSET
         if str(alert.id) in actor.withdrawn:
             return
-        actor.ask(UpdateAlerts(action="update-alerts", alerts_map={str(alert.id): ReadMark(status="read")}))
+        mark = {str(alert.id): ReadMark(status="read")}
+        actor.ask(UpdateAlerts(action="update-alerts", alerts_map=mark), expect=GONE)
 
 
 def notifications(actor: Actor) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from msgspec import UNSET
 
-from scenarios.actor import Actor
-from scenarios.journeys.meeting import GONE, connections, look_at
+from scenarios.actor import GONE, Actor
+from scenarios.journeys.meeting import connections, look_at
 from scenarios.people import sentence
 from talkamie.contract import LIST_PAGE, ReviewInput
 

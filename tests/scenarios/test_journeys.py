@@ -127,7 +127,7 @@ class Scripted:
     def close_socket(self) -> None:
         self.log.append("close")
 
-    def ask(self, frame: Action) -> Answer:
+    def ask(self, frame: Action, *, expect: tuple[int, ...] = ()) -> Answer:
         assert isinstance(frame, ACTIONS[frame.action].request or Action)
         self.log.append(f"wss.{frame.action}")
         page = MessagePage(chat=OPEN_CHAT, messages=self.history)

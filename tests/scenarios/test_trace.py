@@ -164,9 +164,9 @@ def test_the_callee_sends_what_the_recorded_callee_sent() -> None:
     """Accept, answer and four candidates, connected."""
 
     class Callee(Scripted):
-        def ask(self, frame: Action) -> Answer:
+        def ask(self, frame: Action, *, expect: tuple[int, ...] = ()) -> Answer:
             self.news.append(OFFER)  # it comes once the call is accepted
-            return super().ask(frame)
+            return super().ask(frame, expect=expect)
 
     actor = Callee("volunteer")
     calling.pick_up(actor, Habits(mix={}, picks_up=1.0), RINGING)
