@@ -1,9 +1,9 @@
-# make run | test | check | serve | doctor | lock     The first use of any makes .venv from the lock file.
+# make run | test | check | serve | bench | doctor | lock     The first use of any makes .venv from the lock file.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test check serve doctor lock clean
+.PHONY: run test check serve bench doctor lock clean
 .DEFAULT_GOAL := run
 
 run: $(READY)
@@ -22,6 +22,10 @@ check: $(READY)
 
 serve: $(READY)
 	@$(BIN)/talkload serve
+
+# What the reference server costs, beside a bare route: docs/benchmarks.md.
+bench: $(READY)
+	@$(BIN)/python -m benchmarks.server_cost $(BENCH)
 
 doctor: $(READY)
 	@$(BIN)/talkload doctor

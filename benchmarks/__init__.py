@@ -1,0 +1,1 @@
+"""What the reference server costs: measured, beside a yardstick, in one run."""
