@@ -1,4 +1,4 @@
-"""The yardstick: one Starlette route that returns a small JSON, under the reference server's uvicorn settings.
+"""The yardstick: one Starlette route with a small JSON, under the reference server's uvicorn settings.
 
 `python -m benchmarks.bare [FILE]` prints its port and serves until its stdin ends; FILE is a certificate and
 its key, for https.

@@ -1,4 +1,4 @@
-"""The benchmark runs from one end to the other. What it measures is the machine's affair, so never judged here."""
+"""The benchmark runs from one end to the other. What it measures is the machine's affair: not judged here."""
 
 from __future__ import annotations
 
