@@ -371,7 +371,8 @@ def coverage(frames: Frames) -> Coverage:
         if str(name) in PUSHES:
             pushes[f"wss.{PUSHES[str(name)]}"] += int(count)
     tried = Counter(samples["operation"].astype(str).tolist())
-    worked = Counter(succeeded(samples)["operation"].astype(str).tolist()) + pushes
+    worked = Counter(succeeded(samples)["operation"].astype(str).tolist())
+    worked += Counter({name: count for name, count in pushes.items() if name not in tried})
     rows = [Covered(name, tried[name], worked[name]) for name in (*OPERATIONS, *contract_actions())]
     done = [row for row in rows if row.worked]
     operations = sum(row.name in OPERATIONS for row in done)
