@@ -7,7 +7,6 @@ that points elsewhere is a failure, and no token goes there), and every call is 
 from __future__ import annotations
 
 import re
-import ssl
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
@@ -20,6 +19,7 @@ from locust.contrib.fasthttp import FAILURE_EXCEPTIONS, FastHttpSession
 from msgspec import UNSET
 
 from loadtests import clock
+from loadtests.link import class_of
 from reports.sample import Outcome
 from talkamie.contract import ANONYMOUS_TOKEN, Envelope, Operation, Page, Wire
 
@@ -105,7 +105,7 @@ class Api:
             return Called(Outcome.FAILED, None, status, f"status {status}", text, sent, arrived, seen, size)
         try:
             envelope = _decoder(operation).decode(content)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             return Called(
                 Outcome.FAILED, None, status, "unreadable answer", str(error), sent, arrived, seen, size
             )
@@ -147,7 +147,7 @@ def _decoder(operation: Operation) -> msgspec.json.Decoder[Envelope[Any]]:
 def _error_text(content: bytes) -> str:
     try:
         return _text_of(msgspec.json.decode(content[:65536], type=Envelope[Any]))
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return ""
 
 
@@ -162,18 +162,10 @@ def _classify(error: BaseException) -> tuple[Outcome, str]:
             return _classify(getattr(error, "original", None) or TimeoutError())
         case gevent.Timeout() | TimeoutError():
             return Outcome.TIMEOUT, "no answer in time"
-        case ssl.SSLCertVerificationError():
-            return Outcome.BROKEN, "certificate not trusted"
-        case ssl.SSLError():
-            return Outcome.BROKEN, "TLS failed"
-        case ConnectionRefusedError():
-            return Outcome.BROKEN, "connection refused"
-        case ConnectionResetError() | BrokenPipeError():
-            return Outcome.BROKEN, "connection reset"
         case HTTPConnectionClosed():
             return Outcome.BROKEN, "connection closed"
         case HTTPParseError():
             broke_off = "Incomplete" in str(error)  # the library has no class of its own for it
             return (Outcome.BROKEN, "connection closed") if broke_off else (Outcome.FAILED, "not HTTP")
         case _:
-            return Outcome.BROKEN, type(error).__name__
+            return Outcome.BROKEN, class_of(error)

@@ -103,7 +103,7 @@ class Link:
             self._drop("connect timed out")
             raise NoAnswer("connect timed out") from None
         except (OSError, WebSocketException, EOFError) as error:
-            self._drop(_class_of(error))
+            self._drop(class_of(error))
             raise LinkError(self.ended) from error
         self._reader = gevent.spawn(self._read)
 
@@ -155,7 +155,7 @@ class Link:
         try:
             self._send(_encode(frame), waiter, None)
         except OSError as error:
-            self._drop(_class_of(error))
+            self._drop(class_of(error))
             raise LinkError(self.ended) from error
         return waiter.sent
 
@@ -179,7 +179,7 @@ class Link:
         except gevent.Timeout:
             raise NoAnswer(f"{waiter.action} timed out") from None
         except OSError as error:
-            self._drop(_class_of(error))
+            self._drop(class_of(error))
             raise LinkError(self.ended) from error
         finally:
             if waiter in self._waiters:
@@ -218,7 +218,7 @@ class Link:
                     self._take(event, arrived)
                 self._write()
         except OSError as error:
-            self._drop(_class_of(error))
+            self._drop(class_of(error))
         else:
             received = self._protocol.close_rcvd
             self._drop(f"closed with {received.code}" if received else "connection lost", received)
@@ -280,7 +280,7 @@ class Link:
                     self._protocol.send_close(CloseCode.NORMAL_CLOSURE)
                     self._write()
         except OSError as error:
-            self._drop(_class_of(error))
+            self._drop(class_of(error))
         else:
             self._reader.join(timeout)
             self._drop("closed by us")
@@ -304,7 +304,7 @@ class Link:
             self._on_end(received.code if received else 0, why)
 
 
-def _class_of(error: BaseException) -> str:
+def class_of(error: BaseException) -> str:
     """Return a short, stable name for what went wrong: it becomes a row of the errors table."""
     match error:
         case ssl.SSLCertVerificationError():

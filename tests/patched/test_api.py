@@ -94,6 +94,16 @@ def test_a_good_answer_has_its_data_and_instants() -> None:
         (http(b"null"), Outcome.FAILED, "unreadable answer"),
         (http(b'{"success":true,"statusCode":200,"data":[]}'), Outcome.FAILED, "unreadable answer"),
         (http(b"[" * 50_000), Outcome.FAILED, "unreadable answer"),
+        (
+            http(b'{"success":true,"statusCode":200,"data":{"ledger":' + b"[" * 50_000),
+            Outcome.FAILED,
+            "unreadable answer",
+        ),
+        (
+            http(b'{"success":false,"statusCode":500,"data":' + b"[" * 50_000, "500 Oops"),
+            Outcome.FAILED,
+            "status 500",
+        ),
         (http(b"", "302 Found", b"Location: http://127.0.0.2:1/\r\n"), Outcome.FAILED, "status 302"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort", Outcome.BROKEN, ""),
         (b"", Outcome.BROKEN, ""),
