@@ -56,6 +56,7 @@ class App(FastHttpUser):
     insecure = False
     max_redirects = 0
     books: ClassVar[Run]  # of the current run, set when it starts
+    chats: dict[str, Chat]
 
     def __init__(self, environment: Any) -> None:
         books = self.books
@@ -76,8 +77,6 @@ class App(FastHttpUser):
     def pushed(self, action: str, push: Any, arrived: int) -> None:
         """Take in a push that is on record; for the person's half."""
         raise NotImplementedError
-
-    chats: dict[str, Chat]
 
     def wake(self) -> None:
         """Something happened that ends a rest; for the person's half."""
@@ -162,21 +161,22 @@ class App(FastHttpUser):
 
     def close_socket(self) -> None:
         """See Actor."""
-        if self._link is None:
-            return
-        link, self._link = self._link, None
-        if not link.ended and self.user.id is not UNSET:
-            self.books.ledger.offline(self.user.id, self._socket, at=clock.now())
-        link.close(timeout=_CLOSE_TIMEOUT_S)
-        self.books.strange += link.strange
+        if link := self._let_go():
+            link.close(timeout=_CLOSE_TIMEOUT_S)
+            self.books.strange += link.strange
 
     def drop_socket(self) -> None:
         """See Actor."""
-        if self._link is not None and self.user.id is not UNSET:
-            link, self._link = self._link, None
-            if not link.ended:
-                self.books.ledger.offline(self.user.id, self._socket, at=clock.now())
+        if link := self._let_go():
             link.drop()
+            self.books.strange += link.strange
+
+    def _let_go(self) -> Link | None:
+        """Take the socket off the page: from here on nothing is due on it. None where there is none."""
+        link, self._link = self._link, None
+        if link is not None and not link.ended and self.user.id is not UNSET:
+            self.books.ledger.offline(self.user.id, self._socket, at=clock.now())
+        return link
 
     def tell(self, frame: Action) -> None:
         """See Actor. Silence means yes: a refusal comes as a frame of its own, and is written down then."""
