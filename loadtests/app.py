@@ -144,12 +144,11 @@ class App(FastHttpUser):
         books, me = self.books, self.user.id
         timeout = books.scenario.client.timeout_s
         link = Link(self._on_push, self._on_cut)
-        self._attempt(
-            Kind.CONNECT,
-            "wss.connect",
-            0,
-            lambda: link.connect(books.target.wss, books.tls, timeout=timeout),
-        )
+
+        def connect() -> None:
+            link.connect(books.target.wss, books.tls, timeout=timeout)
+
+        self._attempt(Kind.CONNECT, "wss.connect", 0, connect)
         self._link, self._socket = link, books.next_socket()
         answer = self._request(
             Authenticate(action="authenticate", token=self.api.token), where=lambda user: user.id == me

@@ -77,25 +77,23 @@ class Opened(NamedTuple):
 class Wait(Generic[T]):
     """One greenlet that waits for one thing. `set` and `fail` may come first, and only the first counts."""
 
-    __slots__ = ("_engine", "_slot", "_waiter", "over")
+    __slots__ = ("_engine", "_waiter", "over")
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._waiter: Any = Waiter(engine.hub)
-        self._slot = 0
         self.over = False
 
     def get(self, deadline: int) -> T:
         """Return what was `set`, or raise what it failed with; Expired from `deadline` (ns) on."""
         wheel = self._engine.wheel
-        if not self.over:
-            self._slot = wheel.add(self, deadline)
+        slot = 0 if self.over else wheel.add(self, deadline)
         try:
             found: T = self._waiter.get()
             return found
         finally:
             self.over = True
-            wheel.discard(self, self._slot)
+            wheel.discard(self, slot)
 
     def set(self, value: T) -> None:
         """Wake the greenlet with a value."""
@@ -109,60 +107,61 @@ class Wait(Generic[T]):
             self.over = True
             self._engine.loop.run_callback(self._waiter.throw, error)
 
+    def expire(self) -> None:
+        """The deadline is over: called by the wheel."""
+        self.fail(Expired("timed out"))
+
+
+class Expiring(Protocol):
+    """What may stand on the wheel."""
+
+    def expire(self) -> None:
+        """The deadline is over. In the loop's callback: must not wait."""
+
 
 class Wheel:
-    """Deadlines of all waits in slots of `WHEEL_TICK` (Varghese and Lauck, SOSP 1987): O(1) to come and go.
+    """All deadlines, in slots of `WHEEL_TICK` (Varghese and Lauck, SOSP 1987): O(1) to come and go.
 
-    One timer of gevent's loop turns it, and only while somebody waits. A wait ends up to one tick late.
+    One timer of gevent's loop turns it, and only while something is on it. What expires does so up to one
+    tick late, never early.
     """
 
     def __init__(self, loop: Any) -> None:
-        self._slots: defaultdict[int, set[Wait[Any]]] = defaultdict(set)
+        self._slots: defaultdict[int, set[Expiring]] = defaultdict(set)
         self._timer = loop.timer(WHEEL_TICK / clock.SECOND, WHEEL_TICK / clock.SECOND)
         self._turned = 0  # all slots up to here are done with
-        self._waiting = 0
+        self._runs = False
 
-    def add(self, wait: Wait[Any], deadline: int) -> int:
-        """Enter a wait; return its slot."""
-        if not self._waiting:
-            self._turned = clock.now() // WHEEL_TICK
+    def add(self, one: Expiring, deadline: int) -> int:
+        """Enter something that expires at `deadline` (ns); return its slot."""
+        if not self._runs:
+            self._turned, self._runs = clock.now() // WHEEL_TICK, True
             self._timer.start(self._tick)
         slot = max(-(-deadline // WHEEL_TICK), self._turned + 1)
-        self._slots[slot].add(wait)
-        self._waiting += 1
+        self._slots[slot].add(one)
         return slot
 
-    def discard(self, wait: Wait[Any], slot: int) -> None:
-        """Take a wait out, if it is still there."""
-        waits = self._slots.get(slot)
-        if waits is None or wait not in waits:
-            return
-        waits.remove(wait)
-        if not waits:
-            del self._slots[slot]
-        self._less(1)
-
-    def _less(self, count: int) -> None:
-        self._waiting -= count
-        if not self._waiting:
-            self._timer.stop()
+    def discard(self, one: Expiring, slot: int) -> None:
+        """Take something out, if it is still there."""
+        if (there := self._slots.get(slot)) is not None:
+            there.discard(one)
 
     def _tick(self) -> None:
         self.turn(clock.now())
 
     def turn(self, now: int) -> None:
-        """Fail every wait whose deadline is before `now` (ns)."""
+        """Let everything expire whose deadline is not after `now` (ns)."""
         slot = now // WHEEL_TICK
-        # After a long stall there are fewer slots than ticks to catch up with, or the other way round.
-        passed = range(self._turned + 1, slot + 1)
-        due = passed if len(passed) < len(self._slots) else sorted(s for s in self._slots if s <= slot)
-        for each in due:
-            waits = self._slots.pop(each, ())
-            for wait in waits:
-                wait.fail(Expired("timed out"))
-            if waits:
-                self._less(len(waits))
+        # After a long stall there are more ticks to catch up with than slots.
+        ticks = range(self._turned + 1, slot + 1)
+        due = ticks if len(ticks) < len(self._slots) else sorted(each for each in self._slots if each <= slot)
         self._turned = max(self._turned, slot)
+        for each in due:
+            for one in self._slots.pop(each, ()):
+                one.expire()
+        if not self._slots:
+            self._runs = False
+            self._timer.stop()
 
 
 # --- Watching ---
