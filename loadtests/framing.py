@@ -179,15 +179,14 @@ class Framing:
                     self._hold(data[at:], begin - at)
                     break
                 stop = begin + int.from_bytes(data[at + 2 : begin], "big")
-            if first in _WHOLE and not self._fragmented:
-                if stop <= end:
-                    self.on_message(data[begin:stop], arrived)
-                    found += 1
-                    at = stop
-                    continue
-                if stop - begin <= MAX_MESSAGE_BYTES:
+            if first in _WHOLE and not self._fragmented and stop - begin <= MAX_MESSAGE_BYTES:
+                if stop > end:
                     self._hold(data[at:], stop - at)
                     break
+                self.on_message(data[begin:stop], arrived)
+                found += 1
+                at = stop
+                continue
             if first not in _HANDED_OVER:
                 self._scans = False
                 continue

@@ -68,7 +68,7 @@ def stream(chance: random.Random) -> bytes:
 
 def pieces(chance: random.Random, whole: bytes) -> Iterator[bytes]:
     """Cut a stream as a network might."""
-    sizes = (1, 2, 3, 7, 50, 200, 1000, 65536) if len(whole) < 20_000 else (1000, 4096, 65536)
+    sizes = (1, 2, 3, 7, 50, 200, 1000, 65536) if len(whole) < 20_000 else (1000, 4096, 65536, len(whole))
     at = 0
     while at < len(whole):
         size = chance.choice(sizes)
