@@ -52,6 +52,18 @@ STEPS = {
 _REQUEST = f"select r.*, {views.CARD} from connections r join users o on o.id = "  # noqa: S608
 
 
+# How I ($1) and the user `o` of a query are related: its columns, and where they come from.
+RELATION = """r.id as r_id, r.status as r_status, r.from_id as r_from, r.to_id as r_to, v.id as review_id,
+    c.id as chat_id, c.request_id, c.request_status, c.request_sender, c.request_text, c.request_at"""
+_PAIR = (
+    "low = case when o.id < $1 then o.id else $1 end and {0}.high = case when o.id < $1 then $1 else o.id end"
+)
+RELATED = f"""
+    left join connections r on r.{_PAIR.format("r")} and r.status in ('pending', 'accepted')
+    left join chats c on c.{_PAIR.format("c")} and c.request_status <> 'canceled'
+    left join reviews v on v.rater_id = $1 and v.user_id = o.id"""
+
+
 @operation("send-connection-request")
 async def send_request(call: Call, other: str) -> ConnectRequest:
     """Ask `other` for a connection. 409 while either has asked, or once connected."""
@@ -241,44 +253,34 @@ async def reject_message_request(call: Call, other: str) -> ChatData:
 
 async def attach_viewers(db: Session, me: str, users: list[User]) -> None:
     """Fill in each user's `viewer`: my relation to him."""
-    ids = [str(user.id) for user in users]
-    if not ids:
+    if not users:
         return
-    requests = await db.all(
-        f"""select id, status, from_id, to_id from connections
-        where (from_id = $1 and to_id in ({marks(len(ids), first=2)}))
-           or (to_id = $1 and from_id in ({marks(len(ids), first=2)})) order by id""",  # noqa: S608
+    rows = await db.all(
+        f"""select o.id, {RELATION} from users o {RELATED}
+        where o.id in ({marks(len(users), first=2)})""",  # noqa: S608 - numbers of ours
         me,
-        *ids,
+        *[str(user.id) for user in users],
     )
-    rooms = await db.all(
-        f"""select c.*, m.other_id from members m join chats c on c.id = m.chat_id
-        where m.user_id = $1 and m.other_id in ({marks(len(ids), first=2)})
-        and c.request_status <> 'canceled'""",  # noqa: S608
-        me,
-        *ids,
-    )
-    reviews = await db.all(
-        f"select id, user_id from reviews where rater_id = $1 and user_id in ({marks(len(ids), first=2)})",  # noqa: S608
-        me,
-        *ids,
-    )
-    viewers = {one: Viewer(id=me) for one in ids}
-    for row in requests:
-        if row["status"] in ("pending", "accepted"):
-            party = row["to_id"] if row["from_id"] == me else row["from_id"]
-            viewers[party].connect_request = ConnectRequest(
-                id=row["id"],
-                status=row["status"],
-                from_=UserRef(id=row["from_id"]),
-                to=UserRef(id=row["to_id"]),
-            )
-    for row in rooms:
-        viewers[row["other_id"]].chat = Chat(id=row["id"], request=views.chat_request(row))
-    for row in reviews:
-        viewers[row["user_id"]].review = Review(id=row["id"])
+    found = {row["id"]: row for row in rows}
     for user in users:
-        user.viewer = viewers[str(user.id)]
+        user.viewer = viewer(found[str(user.id)], me)
+
+
+def viewer(row: Row, me: str) -> Viewer:
+    """Return my relation to the user of a row that has the columns RELATION."""
+    found = Viewer(id=me)
+    if row["r_id"] is not None:
+        found.connect_request = ConnectRequest(
+            id=row["r_id"],
+            status=row["r_status"],
+            from_=UserRef(id=row["r_from"]),
+            to=UserRef(id=row["r_to"]),
+        )
+    if row["chat_id"] is not None:
+        found.chat = Chat(id=row["chat_id"], request=views.chat_request(row, row["chat_id"]))
+    if row["review_id"] is not None:
+        found.review = Review(id=row["review_id"])
+    return found
 
 
 async def _step(call: Call, other: str, name: str) -> Row:
