@@ -56,6 +56,7 @@ _REQUEST = f"select r.*, {views.CARD} from connections r join users o on o.id = 
 async def send_request(call: Call, other: str) -> ConnectRequest:
     """Ask `other` for a connection. 409 while either has asked, or once connected."""
     me = call.me
+    await expect_senior(call)
     await expect_user(call, other)
     identity = call.db.new_id(call.now)
     async with call.db.transaction():
@@ -345,6 +346,14 @@ async def _request(db: Session, identity: str, viewer: str) -> ConnectRequest:
     if row is None:
         raise RuntimeError("the request just written is gone")
     return views.connect_request(row)
+
+
+async def expect_senior(call: Call) -> None:
+    """Raise 403 for everybody else, where roles are enforced."""
+    if not call.service.settings.enforce_roles:
+        return
+    if await call.db.value("select type from users where id = $1", call.me) != "senior":
+        raise Problem(403, "Only seniors can do this.")
 
 
 async def expect_user(call: Call, other: str) -> None:
