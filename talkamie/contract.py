@@ -653,9 +653,9 @@ class BackgroundQuery(Wire):
 
     first_name: ShortText
     last_name: ShortText
-    middle_name: ShortText | UnsetType = UNSET
     zip_code: ShortText
     work_locations: Annotated[list[WorkLocation], Meta(min_length=1, max_length=20)]
+    middle_name: ShortText | UnsetType = UNSET
 
 
 class Faq(Wire):

@@ -61,7 +61,7 @@ async def set_weekly(call: Call, *, body: WeeklyInput) -> WeeklyAvailability:
 
 
 async def covers(db: Session, user: str, start: int, end: int) -> bool:
-    """Tell whether `user` is available from `start` to `end`, in ms; always, as long as he never said when."""
+    """Tell whether `user` is available from `start` to `end` (ms); always, while he has not said when."""
     row = await db.one("select availability_weekly, availability_custom from users where id = $1", user)
     if row is None or {row["availability_weekly"], row["availability_custom"]} <= {None, "{}"}:
         return True

@@ -264,7 +264,7 @@ async def _report(call: Call, body: CallReport, *, up: int) -> None:
 async def _end(
     service: Service, db: Session, identity: str, at: int, accepted: int, *, besides: str | None = None
 ) -> None:
-    """End a call that is not over, as of `at`; its parties are told, `besides` only what he paid or earned."""
+    """End a call that is not over, as of `at`; its parties are told, `besides` only what it cost."""
     async with db.transaction():
         row = await db.one(
             """update calls set status = case when status = 'ringing' then 'missed' else status end,

@@ -137,7 +137,7 @@ async def send_message(call: Call, *, body: SendMessage) -> MessageData:
 
 
 async def say(call: Call, chat_id: str, text: str) -> MessageData:
-    """Send a message of mine, whichever way it came. 404 for a chat that is not mine, 403 for a closed one."""
+    """Send a message, whichever way it came. 404 for a chat that is not mine, 403 for a closed one."""
     other = await open_member(call, chat_id)
     async with call.db.transaction():
         stored = await post(call, chat_id, to=other, text=text)

@@ -1,4 +1,4 @@
-"""Scheduled calls between two who may chat. When one is, `timetable` says, and `availability` when one can be."""
+"""Scheduled calls between two who may chat. When one is, `timetable` says; when one can, `availability`."""
 
 from __future__ import annotations
 

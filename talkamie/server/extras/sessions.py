@@ -51,7 +51,7 @@ async def reset_password(call: Call, *, body: PasswordReset) -> None:
 
 @operation("initiate-background-check")
 async def initiate_background_check(call: Call, *, body: BackgroundQuery) -> None:
-    """Ask for a check of my background, as `background-check` does with less said about me."""
+    """Ask for a check of my background, as `background-check` does; 409 while one is pending."""
     asked = await call.db.value(
         """update users set background = 'pending', background_check = $2
         where id = $1 and (background is null or background = 'failed') returning id""",
