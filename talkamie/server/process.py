@@ -91,6 +91,10 @@ def run(options: argparse.Namespace) -> None:
             call_grace_s=options.call_grace,
             dialect=options.dialect,
             extras=options.extras,
+            billing=options.billing,
+            enforce_roles=options.enforce_roles,
+            check_overlap=options.check_overlap,
+            apigw_errors=options.apigw_errors,
             origin=_origin(options.host, sock, plain=options.plain),
             files=str(folder),
         )
