@@ -980,6 +980,8 @@ EXTRA_OPERATIONS: dict[str, Operation] = {
     )
 }
 
+ALL_OPERATIONS = OPERATIONS | EXTRA_OPERATIONS
+
 EXTRA_ACTIONS: dict[str, SocketAction] = {
     row.name: row
     for row in (
@@ -1023,6 +1025,7 @@ RECEIPT_DEBOUNCE_S = 0.1
 LIST_PAGE = 25
 CONNECTIONS_PAGE = 20
 MESSAGES_PAGE = 4
+FAQS_PAGE = 5
 CALL_END_PAUSE_S = 2.0
 
 ANONYMOUS_TOKEN = "undefined"  # noqa: S105 - what the web client sends as its bearer when signed out

@@ -67,6 +67,7 @@ def make_app(service: Service) -> ASGIApp:
             "version": _version(),
             "stage": service.settings.stage,
             "faults": False,
+            "extras": service.settings.extras,
             "passwordCost": service.passwords.cost,
             "store": service.store.name,
             "uptime_s": (clock.monotonic() - started) / 1e9,

@@ -68,7 +68,7 @@ class Listener(uvicorn.Server):
 class _SmallReads(ssl.SSLObject):
     """Reads a record at a time: uvloop asks for 256 KiB, and each read would allocate as much."""
 
-    def read(self, len: int = TLS_BUFFER_BYTES, buffer: Any = None) -> Any:  # noqa: A002 - the library's name
+    def read(self, len: int = TLS_BUFFER_BYTES, buffer: Any = None) -> Any:
         return super().read(min(len, TLS_BUFFER_BYTES), buffer)
 
 
