@@ -81,6 +81,8 @@ def parser() -> argparse.ArgumentParser:
         default=False,
         help="at most one code a minute and address (default: off)",
     )
+    add("--faults", metavar="PLAN", help="misbehave as this file says (docs/reference-server.md, Faults)")
+    add("--seed", type=int, default=1, help="of the faults that go by chance (default %(default)s)")
     add("--exit-with-parent", action="store_true", help="stop when the process that started this one ends")
     return options
 

@@ -1,0 +1,92 @@
+"""One rule at work: whom it hits, how long it makes them wait, and its book."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from array import array
+from functools import partial
+
+from talkamie.server import clock
+from talkamie.server.faults import plan as plans
+from talkamie.server.faults.delays import MS, Distribution, stall_wait, told
+from talkamie.server.faults.plan import Rule
+
+SECOND = 1_000_000_000
+ACHIEVED_KEPT = 100_000
+
+
+async def until(due: int) -> None:
+    """Wait until the monotonic clock shows `due` ns, or later.
+
+    uvloop's timers go by whole milliseconds of a clock read once a turn, and fire up to one early: who wakes
+    looks at the clock and waits for the rest again. With less than half a millisecond left that lets the loop
+    turn without sleeping, so that others go on.
+    """
+    while (left := due - clock.monotonic()) > 0:
+        await asyncio.sleep(left / 1e9)
+
+
+class Active:
+    """One rule at work. Instants and durations in nanoseconds."""
+
+    def __init__(self, number: int, rule: Rule, seed: int, start: int) -> None:
+        self.rule = rule
+        self.name = f"{number}:{rule.__struct_config__.tag}"
+        self.seen = 0  # events of its places in its time
+        self.hits = 0
+        self.achieved = array("q")
+        self.begin = start + round(rule.from_s * SECOND)
+        self.end = None if rule.for_s is None else self.begin + round(rule.for_s * SECOND)
+        self._random = random.Random(f"{seed}:{number}")
+        self._next_token = self.begin
+
+    def picks(self, now: int, *, possible: bool = True) -> bool:
+        """Tell whether the rule hits this event. A hit that is not possible now is owed to the next event."""
+        if not self.is_on(now):
+            return False
+        self.seen += 1
+        rule = self.rule
+        if isinstance(rule, plans.Some):
+            if rule.every is not None:
+                possible = possible and self.hits < self.seen // rule.every
+            elif rule.rate is not None:
+                possible = self._random.random() < rule.rate and possible
+        self.hits += possible
+        return possible
+
+    def is_on(self, now: int) -> bool:
+        return self.begin <= now and (self.end is None or now < self.end)
+
+    def draw(self, delay: Distribution) -> int:
+        return delay.quantile(self._random.random()) * MS
+
+    def stalled(self, now: int, rule: plans.Stall) -> int:
+        """Return how long who arrives now must wait for the end of the stall."""
+        turn, inside = divmod(now - self.begin, round(rule.period_s * SECOND))
+        return max(0, rule.stall_ms * MS - inside) if turn >= 1 else 0
+
+    def queued(self, now: int, rule: plans.Capacity) -> int:
+        """Take a token and return how long until there is one.
+
+        The generic cell rate algorithm (ITU-T I.371), as a queue: `_next_token` is when the bucket would be
+        full again, and who comes more than `burst - 1` tokens before that waits.
+        """
+        token = round(SECOND / rule.per_s)
+        begin = max(now, self._next_token - (rule.burst - 1) * token)
+        self._next_token = max(self._next_token, begin) + token
+        return begin - now
+
+    def waited(self, duration: int) -> None:
+        if len(self.achieved) < ACHIEVED_KEPT:
+            self.achieved.append(duration)
+
+    def truth(self) -> dict[str, int] | None:
+        """Return the quantiles, in ns, of the delays the rule asks for where it hits; of a stall, of what it
+        adds for arrivals spread evenly over its period."""
+        match self.rule:
+            case plans.Latency(delay=delay) | plans.SlowHandshake(delay=delay):
+                return told(lambda share: delay.quantile(share) * MS)
+            case plans.Stall(stall_ms=ms, period_s=s) | plans.LoopBlock(block_ms=ms, period_s=s):
+                return told(partial(stall_wait, stall=ms * MS, period=round(s * SECOND)))
+        return None

@@ -1,0 +1,343 @@
+"""Reads a fault plan: which requests, pushes and connections are to go wrong, how, and when.
+
+A plan is TOML, one `[[rule]]` for each fault. Every mistake in it is named with the file, the number of the
+rule and the field. The rules that are told to go by a random number have one of their own, made of the seed
+and their number: equal plan, seed and order of events give equal faults.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from talkamie.server import registry
+from talkamie.server.faults.delays import Distribution, Ms
+
+MAX_BYTES = 1_000_000
+MAX_RULES = 100
+
+# What a rule can be about. `handshake` is the opening of a socket.
+HTTPS, ACTION, PUSH, HANDSHAKE = "https", "action", "push", "handshake"
+GROUPS = {"wss": (ACTION, PUSH), "*": (HTTPS, ACTION, PUSH, HANDSHAKE)}
+
+Seconds = Annotated[float, Meta(ge=0, le=86_400)]
+Period = Annotated[float, Meta(ge=0.001, le=86_400)]
+Share = Annotated[float, Meta(gt=0, le=1)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+Places = str | Annotated[list[str], Meta(min_length=1, max_length=200)]
+
+
+class PlanError(Exception):
+    """A plan that can't be followed. The message names the file, the rule and the field."""
+
+
+class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="fault"):
+    """Something that goes wrong from `from_s` after the start of the plan, for `for_s` or until its end."""
+
+    kinds: ClassVar[tuple[str, ...]] = ()  # what it can be about
+
+    from_s: Seconds = 0.0
+    for_s: Period | None = None
+
+
+class Some(Rule, frozen=True, kw_only=True):
+    """... to every k-th of what it is about, or to a share by chance, or else to all."""
+
+    every: Count | None = None
+    rate: Share | None = None
+
+    def __post_init__(self) -> None:
+        if self.every is not None and self.rate is not None:
+            raise ValueError("every and rate exclude each other")
+
+
+class Latency(Some, frozen=True, kw_only=True, tag="latency"):
+    """Waits before the handler, or before a push is written."""
+
+    kinds: ClassVar[tuple[str, ...]] = (HTTPS, ACTION, PUSH, HANDSHAKE)
+    where: Places
+    delay: Distribution
+
+
+class Error(Some, frozen=True, kw_only=True, tag="error"):
+    """Answers with a failure instead of running the handler."""
+
+    kinds: ClassVar[tuple[str, ...]] = (HTTPS, ACTION)
+    where: Places
+    status: Annotated[int, Meta(ge=400, le=599)] = 500
+
+
+class Reset(Some, frozen=True, kw_only=True, tag="reset"):
+    """Resets the connection (RST) instead of running the handler."""
+
+    kinds: ClassVar[tuple[str, ...]] = (HTTPS, ACTION)
+    where: Places
+
+
+class Trickle(Some, frozen=True, kw_only=True, tag="trickle"):
+    """Writes the body of an answer in pieces of `piece_bytes`, one every `pause_ms`."""
+
+    kinds: ClassVar[tuple[str, ...]] = (HTTPS,)
+    where: Places = HTTPS
+    piece_bytes: Count
+    pause_ms: Ms
+
+
+class Stall(Rule, frozen=True, kw_only=True, tag="stall"):
+    """From every `period_s` on nothing goes ahead for `stall_ms`: who arrives then waits for the end."""
+
+    kinds: ClassVar[tuple[str, ...]] = (HTTPS, ACTION, HANDSHAKE)
+    where: Places = "*"
+    stall_ms: Ms
+    period_s: Period
+
+    def __post_init__(self) -> None:
+        _shorter(self.stall_ms, self.period_s, "stall_ms")
+
+
+class LoopBlock(Rule, frozen=True, kw_only=True, tag="loop-block"):
+    """Every `period_s` the event loop sleeps for `block_ms`: nothing is read, accepted or written."""
+
+    block_ms: Ms
+    period_s: Period
+
+    def __post_init__(self) -> None:
+        _shorter(self.block_ms, self.period_s, "block_ms")
+
+
+class Capacity(Rule, frozen=True, kw_only=True, tag="capacity"):
+    """A token bucket that `per_s` requests pass; `burst` at once after a pause, the others queue."""
+
+    kinds: ClassVar[tuple[str, ...]] = (HTTPS, ACTION)
+    where: Places = HTTPS
+    per_s: Annotated[float, Meta(ge=0.01, le=1e6)]
+    burst: Count = 1
+
+
+class Drop(Some, frozen=True, kw_only=True, tag="drop"):
+    """Does not write a push."""
+
+    kinds: ClassVar[tuple[str, ...]] = (PUSH,)
+    where: Places = PUSH
+
+
+class Duplicate(Some, frozen=True, kw_only=True, tag="duplicate"):
+    """Writes a push twice."""
+
+    kinds: ClassVar[tuple[str, ...]] = (PUSH,)
+    where: Places = PUSH
+
+
+class Reorder(Some, frozen=True, kw_only=True, tag="reorder"):
+    """Writes a push after the next one to the same socket; if none has come by `limit_ms`, in its turn."""
+
+    kinds: ClassVar[tuple[str, ...]] = (PUSH,)
+    where: Places = PUSH
+    limit_ms: Ms = 1000
+
+
+class Misdeliver(Some, frozen=True, kw_only=True, tag="misdeliver"):
+    """Writes a push to a socket of another user instead."""
+
+    kinds: ClassVar[tuple[str, ...]] = (PUSH,)
+    where: Places = PUSH
+
+
+class FanOut(Some, frozen=True, kw_only=True, tag="fan-out"):
+    """Writes a push to the i-th socket of its user `delay_ms + i * step_ms` late, i from 0."""
+
+    kinds: ClassVar[tuple[str, ...]] = (PUSH,)
+    where: Places = PUSH
+    delay_ms: Annotated[int, Meta(ge=0, le=600_000)] = 0
+    step_ms: Annotated[int, Meta(ge=0, le=60_000)] = 0
+
+
+class HalfOpen(Some, frozen=True, kw_only=True, tag="half-open"):
+    """From this action or push on the socket stays open and says nothing; what it sends is thrown away."""
+
+    kinds: ClassVar[tuple[str, ...]] = (ACTION, PUSH)
+    where: Places
+
+
+class SlowHandshake(Some, frozen=True, kw_only=True, tag="slow-handshake"):
+    """Waits before it accepts a socket."""
+
+    kinds: ClassVar[tuple[str, ...]] = (HANDSHAKE,)
+    where: Literal["handshake"] = "handshake"
+    delay: Distribution
+
+
+class IgnorePing(Some, frozen=True, kw_only=True, tag="ignore-ping"):
+    """Does not answer `ping`."""
+
+    kinds: ClassVar[tuple[str, ...]] = (ACTION,)
+    where: Literal["ping"] = "ping"
+
+
+class DisconnectAll(Rule, frozen=True, kw_only=True, tag="disconnect-all"):
+    """Resets every socket: once at `from_s`, or every `period_s` after it."""
+
+    period_s: Period | None = None
+
+
+class Outage(Rule, frozen=True, kw_only=True, tag="outage"):
+    """Resets every connection at `from_s` and refuses new ones for `for_s`."""
+
+    for_s: Period
+
+
+RULES: dict[str, type[Rule]] = {
+    str(kind.__struct_config__.tag): kind
+    for kind in (
+        *(Latency, Error, Reset, Trickle, Stall, LoopBlock, Capacity, Drop, Duplicate, Reorder),
+        *(Misdeliver, FanOut, HalfOpen, SlowHandshake, IgnorePing, DisconnectAll, Outage),
+    )
+}
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """A plan and its rules, each with the places that it is about, such as `https:get-user`."""
+
+    name: str
+    seed: int
+    rules: list[Rule]
+    places: list[list[str]]
+
+
+def load(file: str, *, seed: int) -> Plan:
+    """Return the plan in a file. Raises PlanError."""
+    path = Path(file)
+    try:
+        if not path.is_file():
+            raise PlanError(f"{path!s:.200}: there is no such file")
+        if path.stat().st_size > MAX_BYTES:
+            raise PlanError(f"{path!s:.200}: larger than {MAX_BYTES:,} bytes; this is no fault plan")
+        return parse(path.read_bytes(), file=str(path), name=path.stem, seed=seed)
+    except (OSError, ValueError) as error:
+        raise PlanError(f"{path!s:.200}: can't be read: {error}") from None
+
+
+def parse(text: bytes, *, file: str, name: str, seed: int) -> Plan:
+    """Return the plan that `text` states. Raises PlanError naming `file`, the rule and the field."""
+    try:
+        data = tomllib.loads(text.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise PlanError(f"{file}: not UTF-8 at byte {error.start}; save the file as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise PlanError(f"{file}: this is not TOML: {error}") from None
+    except RecursionError:
+        raise PlanError(f"{file}: nested too deeply; a plan has two levels") from None
+    for key in data:
+        if key != "rule":
+            raise PlanError(f"{file}: unknown key {key!r:.100}: a plan has only [[rule]] tables")
+    stated = data.get("rule", [])
+    if not isinstance(stated, list) or not stated:
+        raise PlanError(f"{file}: no rule: a plan has at least one [[rule]] table")
+    if len(stated) > MAX_RULES:
+        raise PlanError(f"{file}: {len(stated)} rules: a plan may have {MAX_RULES}")
+    rules: list[Rule] = []
+    places: list[list[str]] = []
+    for number, each in enumerate(stated, 1):
+        try:
+            rules.append(_rule(each))
+            places.append(_places(rules[-1]))
+        except PlanError as error:
+            raise PlanError(f"{file}: rule {number}: {error}") from None
+    return Plan(name=name, seed=seed, rules=rules, places=places)
+
+
+def known_places() -> list[str]:
+    """Return all that a rule can be about: `https:NAME`, `action:NAME`, `push:NAME` and `handshake`."""
+    actions = registry.actions(extras=True).values()
+    return [
+        *(f"{HTTPS}:{name}" for name in registry.operations(extras=True)),
+        *(f"{ACTION}:{row.name}" for row in actions if row.request is not None),
+        *(f"{PUSH}:{row.name}" for row in actions if row.push is not None),
+        HANDSHAKE,
+    ]
+
+
+def _rule(data: Any) -> Rule:
+    if not isinstance(data, dict):
+        raise PlanError(f"expected a table, got {type(data).__name__}")
+    fault = data.get("fault")
+    if fault is None:
+        raise PlanError(f"missing key fault: expected one of {', '.join(RULES)}")
+    if not isinstance(fault, str) or fault not in RULES:
+        raise PlanError(
+            f"fault: there is no {fault!r:.100}{_nearest(str(fault), RULES)}: "
+            f"expected one of {', '.join(RULES)}"
+        )
+    try:
+        rule: Rule = msgspec.convert(data, RULES[fault])
+    except msgspec.ValidationError as error:
+        raise PlanError(_explain(str(error), RULES[fault])) from None
+    return rule
+
+
+def _places(rule: Rule) -> list[str]:
+    """Return what the rule is about, in the order of the contract. Raises PlanError for what is nothing."""
+    where: Places = getattr(rule, "where", [])
+    wanted = [where] if isinstance(where, str) else where
+    known = known_places()
+    found: set[str] = set()
+    for each in wanted:
+        places = [place for place in known if _is(place, each)]
+        if not places:
+            names = dict.fromkeys([*(p.partition(":")[2] or p for p in known), HTTPS, "wss", ACTION, PUSH])
+            raise PlanError(
+                f"where: there is no operation, action or push {each!r:.100}{_nearest(each, names)}"
+            )
+        fitting = [place for place in places if place.partition(":")[0] in rule.kinds]
+        if not fitting:
+            fault = rule.__struct_config__.tag
+            raise PlanError(f"where: {each!r:.100} is none of what {fault} is for ({', '.join(rule.kinds)})")
+        found.update(fitting)
+    return [place for place in known if place in found]
+
+
+def _is(place: str, pattern: str) -> bool:
+    """Tell whether a pattern of a plan means a place: a kind, a group of kinds, or a name with wildcards."""
+    kind, _, name = place.partition(":")
+    if kind in GROUPS.get(pattern, (pattern,)):
+        return True
+    return fnmatchcase(name, pattern) or fnmatchcase(place, pattern)
+
+
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<key>[^`]*)`(?: - at `\$\.?(?P<path>[^`]*)`)?")
+_MISSING = re.compile(r"Object missing required field `(?P<key>[^`]*)`(?: - at `\$\.?(?P<path>[^`]*)`)?")
+_WRONG = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>[^`]*)`)?$", re.S)
+
+
+def _explain(error: str, kind: type[Rule]) -> str:
+    """Turn a message of msgspec into one that begins with the field."""
+    if found := _UNKNOWN.search(error):
+        prefix = f"{found['path']}." if found["path"] else ""
+        keys = [] if prefix else [field.encode_name for field in msgspec.structs.fields(kind)]
+        hint = f": expected one of {', '.join(['fault', *keys])}" if keys else ""
+        return f"unknown key {prefix}{found['key']}{_nearest(found['key'], keys)}{hint}"
+    if found := _MISSING.search(error):
+        prefix = f"{found['path']}." if found["path"] else ""
+        return f"missing key {prefix}{found['key']}"
+    found = _WRONG.match(error)
+    assert found
+    what = found["what"][0].lower() + found["what"][1:]
+    return f"{found['path'].replace('[...]', '')}: {what}" if found["path"] else what
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _shorter(ms: int, period_s: float, field: str) -> None:
+    if ms >= period_s * 1000:
+        raise ValueError(f"{field} is not less than period_s")
