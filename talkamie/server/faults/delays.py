@@ -81,6 +81,7 @@ class Bimodal(_Distribution, frozen=True, kw_only=True, tag="bimodal"):
 
 
 Distribution = Constant | Uniform | Lognormal | Bimodal
+DISTRIBUTIONS = {str(kind.__struct_config__.tag): kind for kind in (Constant, Uniform, Lognormal, Bimodal)}
 
 
 def stall_wait(share: float, *, stall: int, period: int) -> int:

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from talkamie.server import registry
-from talkamie.server.faults.delays import Distribution, Ms
+from talkamie.server.faults.delays import DISTRIBUTIONS, Distribution, Ms
 
 MAX_BYTES = 1_000_000
 MAX_RULES = 100
@@ -272,14 +272,11 @@ def _rule(data: Any) -> Rule:
     if fault is None:
         raise PlanError(f"missing key fault: expected one of {', '.join(RULES)}")
     if not isinstance(fault, str) or fault not in RULES:
-        raise PlanError(
-            f"fault: there is no {fault!r:.100}{_nearest(str(fault), RULES)}: "
-            f"expected one of {', '.join(RULES)}"
-        )
+        raise PlanError(f"fault: {_no_such(fault, RULES)}")
     try:
         rule: Rule = msgspec.convert(data, RULES[fault])
     except msgspec.ValidationError as error:
-        raise PlanError(_explain(str(error), RULES[fault])) from None
+        raise PlanError(_explain(str(error), data)) from None
     return rule
 
 
@@ -317,20 +314,30 @@ _MISSING = re.compile(r"Object missing required field `(?P<key>[^`]*)`(?: - at `
 _WRONG = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>[^`]*)`)?$", re.S)
 
 
-def _explain(error: str, kind: type[Rule]) -> str:
-    """Turn a message of msgspec into one that begins with the field."""
+def _explain(error: str, rule: dict[str, Any]) -> str:
+    """Turn a message of msgspec about `rule` into one that begins with the field."""
     if found := _UNKNOWN.search(error):
-        prefix = f"{found['path']}." if found["path"] else ""
-        keys = [] if prefix else [field.encode_name for field in msgspec.structs.fields(kind)]
-        hint = f": expected one of {', '.join(['fault', *keys])}" if keys else ""
-        return f"unknown key {prefix}{found['key']}{_nearest(found['key'], keys)}{hint}"
+        known = ["fault", *RULES[rule["fault"]].__struct_fields__]
+        if found["path"]:
+            known = ["distribution", *DISTRIBUTIONS[rule["delay"]["distribution"]].__struct_fields__]
+        hint = f"{_nearest(found['key'], known)}: expected one of {', '.join(known)}"
+        return f"unknown key {_dotted(found)}{hint}"
     if found := _MISSING.search(error):
-        prefix = f"{found['path']}." if found["path"] else ""
-        return f"missing key {prefix}{found['key']}"
+        return f"missing key {_dotted(found)}"
     found = _WRONG.match(error)
     assert found
+    if found["path"] == "delay.distribution":
+        return f"delay.distribution: {_no_such(rule['delay']['distribution'], DISTRIBUTIONS)}"
     what = found["what"][0].lower() + found["what"][1:]
     return f"{found['path'].replace('[...]', '')}: {what}" if found["path"] else what
+
+
+def _dotted(found: re.Match[str]) -> str:
+    return ".".join(filter(None, (found["path"], found["key"])))
+
+
+def _no_such(word: Any, known: Iterable[str]) -> str:
+    return f"there is no {word!r:.100}{_nearest(str(word), known)}: expected one of {', '.join(known)}"
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:
