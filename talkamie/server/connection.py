@@ -155,10 +155,9 @@ class _Deaf(asyncio.Protocol):
         self.connection_lost = connection.connection_lost  # type: ignore[method-assign]
 
 
-def _reset(transport: asyncio.BaseTransport) -> None:
+def _reset(transport: asyncio.Transport) -> None:
     # Because a socket that must not linger is closed with a reset (socket(7), SO_LINGER).
     sock = transport.get_extra_info("socket")
     if sock is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    assert isinstance(transport, asyncio.Transport)
     transport.abort()

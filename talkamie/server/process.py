@@ -65,9 +65,9 @@ class Listener(uvicorn.Server):
 
     async def refuse(self) -> None:
         """Listen no more: the address stays ours, and who connects is refused by the kernel."""
+        host, port = self.sock.getsockname()[:2]
         for server in self.servers:
             server.close()
-        host, port = self.sock.getsockname()[:2]
         self.sock = _listen(host, port)
 
     async def accept(self) -> None:

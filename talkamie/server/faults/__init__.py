@@ -9,6 +9,7 @@ what it has seen and hit, and lists every delay it has achieved.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Protocol
 
@@ -24,6 +25,7 @@ from talkamie.server.faults.pushes import Pushes
 from talkamie.server.hub import Hub
 from talkamie.server.service import Call, Problem, Service
 
+log = logging.getLogger("talkamie")
 LOOPBACK_ONLY = "Faults are for this machine alone: the server must listen on 127.0.0.1, ::1 or localhost."
 CUT_AGAIN = 20 * MS
 
@@ -61,7 +63,9 @@ class Faults:
         self._pushes = Pushes(hub, self._at)
         self.deliver = self._pushes.deliver
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(work) for each in self._active if (work := self._timed(each))]
+        self._tasks = [
+            loop.create_task(_logged(work)) for each in self._active if (work := self._timed(each))
+        ]
 
     async def stop(self) -> None:
         """End: what waits is written, silent sockets are reset, connections are accepted."""
@@ -217,6 +221,14 @@ class Faults:
         finally:
             await self._gate.accept()
             active.waited(clock.monotonic() - now)
+
+
+async def _logged(work: Coroutine[Any, Any, None]) -> None:
+    # Because nobody waits for it: a fault that fails must not do so in silence.
+    try:
+        await work
+    except Exception:
+        log.exception("a fault failed")
 
 
 def _trickle(send: Send, active: Active, rule: plans.Trickle, call: Call) -> Send:
