@@ -7,6 +7,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from talkamie.server.faults import plan as plans
 from talkamie.server.faults.plan import PlanError, load, parse
@@ -81,6 +83,7 @@ def test_groups_of_places() -> None:
         (b"rule = [5]", "rule 1: expected a table, got int"),
         (b"[[rule]", "this is not TOML: "),
         (b"\xff\xfe", "not UTF-8 at byte 0"),
+        (b"rule = " + b"9" * 5000, "this is not TOML: "),
         (b"[[rules]]", "unknown key 'rules': a plan has only [[rule]] tables"),
         (b"[[rule]]", "rule 1: missing key fault: expected one of latency, error"),
         (b'[[rule]]\nfault="drop"\n[[rule]]\nfault="drip"', "rule 2: fault: there is no 'drip'"),
@@ -142,6 +145,31 @@ def test_a_mistake_in_a_rule_is_named_with_its_field(rule: str, sentence: str) -
         places(rule)
     assert str(raised.value).startswith(f"p.toml: rule 1: {sentence}")
     assert "\n" not in str(raised.value)
+
+
+SCALARS = (
+    st.integers(-2, 2**70).map(str)
+    | st.sampled_from(
+        ["nan", "-inf", "0.5", "1e400", "true", "2026-01-01", "12:00:00", '"https"', '"["', '""']
+    )
+    | st.sampled_from(['{distribution="constant",ms=1}', '{distribution="bimodal",fast_ms=1}', "{ms=1}"])
+)
+VALUES = SCALARS | st.lists(SCALARS, max_size=3).map(lambda values: f"[{','.join(values)}]")
+FIELDS = sorted({field for kind in plans.RULES.values() for field in kind.__struct_fields__} | {"x", "fault"})
+
+
+@given(st.sampled_from(sorted(plans.RULES)), st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=4))
+def test_any_value_anywhere_is_taken_or_named(fault: str, fields: dict[str, str]) -> None:
+    """There is no other way out than a plan or a PlanError of one line."""
+    fields = {"fault": f'"{fault}"'} | fields
+    text = "[[rule]]\n" + "\n".join(f"{key} = {value}" for key, value in fields.items())
+    said = ""
+    try:
+        parse(text.encode(), file="p.toml", name="p", seed=1)
+    except PlanError as error:
+        said = str(error)
+    assert said == "" or said.startswith("p.toml: rule 1: ")
+    assert "\n" not in said
 
 
 def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:

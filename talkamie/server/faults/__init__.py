@@ -21,7 +21,7 @@ from talkamie.server.faults import plan as plans
 from talkamie.server.faults.active import SECOND, Active, until
 from talkamie.server.faults.delays import MS
 from talkamie.server.faults.plan import Plan
-from talkamie.server.faults.pushes import Pushes
+from talkamie.server.faults.pushes import Pushes, Silent
 from talkamie.server.hub import Hub
 from talkamie.server.service import Call, Problem, Service
 
@@ -115,6 +115,8 @@ class Faults:
         """
         socket = call.socket
         assert socket is not None
+        if isinstance(socket.connection, Silent):  # it came in before the silence
+            return False
         for active in await self._hold(f"{plans.ACTION}:{name}", call):
             match active.rule:
                 case plans.Error(status=status):
@@ -135,32 +137,23 @@ class Faults:
         hit: list[Active] = []
         for active in self._at.get(place, ()):
             now = clock.monotonic()
-            rule = active.rule
-            wait = 0
-            match rule:
-                case plans.Stall():
-                    wait = active.stalled(now, rule)
-                case plans.Capacity() if active.is_on(now):
-                    wait = active.queued(now, rule)
-            waits = isinstance(rule, plans.Stall | plans.Capacity)
-            if not active.picks(now, possible=not waits or wait > 0):
-                continue
-            if call is not None:
-                call.faults.append(active.name)
-            match rule:
-                case plans.Latency(delay=delay) | plans.SlowHandshake(delay=delay):
-                    wait = active.draw(delay)
-                case plans.Trickle():
-                    hit.append(active)
-                case _ if not waits:
-                    hit.append(active)
-                    break
-            if wait:
+            achieved = 0
+            if isinstance(active.rule, plans.WAITS):
+                wait = active.holds_up(now)
+                if not wait:
+                    continue
                 await until(now + wait)
                 achieved = clock.monotonic() - now
                 active.waited(achieved)
-                if call is not None:
-                    call.held += achieved
+            elif active.picks(now):
+                hit.append(active)
+            else:
+                continue
+            if call is not None:
+                call.held += achieved
+                call.faults.append(active.name)
+            if hit and not isinstance(active.rule, plans.WAITS | plans.Trickle):
+                break
         return hit
 
     def _timed(self, active: Active) -> Coroutine[Any, Any, None] | None:
@@ -169,8 +162,8 @@ class Faults:
                 return self._block(active, rule)
             case plans.DisconnectAll() as rule:
                 return self._disconnect(active, rule)
-            case plans.Outage():
-                return self._go_out(active)
+            case plans.Outage() as rule:
+                return self._go_out(active, rule)
         return None
 
     async def _times(self, active: Active, period_s: float) -> AsyncIterator[int]:
@@ -205,22 +198,23 @@ class Faults:
             socket.connection.reset()
             active.hits += 1
 
-    async def _go_out(self, active: Active) -> None:
+    async def _go_out(self, active: Active, rule: plans.Outage) -> None:
         """`seen` counts the outage, `hits` the connections that were reset."""
         await until(active.begin)
-        if self._gate is None or active.end is None:
+        if self._gate is None:
             return
-        now = clock.monotonic()
+        begin = clock.monotonic()
+        end = begin + round(rule.for_s * SECOND)
         active.seen += 1
         try:
             await self._gate.refuse()
-            while (left := active.end - clock.monotonic()) > 0:
-                # Again, because a TLS handshake that was under way ends in a connection.
+            while (now := clock.monotonic()) < end:
+                # Again and again, because a TLS handshake that was under way ends in a connection.
                 active.hits += self._gate.cut()
-                await until(clock.monotonic() + min(left, CUT_AGAIN))
+                await until(min(end, now + CUT_AGAIN))
         finally:
             await self._gate.accept()
-            active.waited(clock.monotonic() - now)
+            active.waited(clock.monotonic() - begin)
 
 
 async def _logged(work: Coroutine[Any, Any, None]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from array import array
+from collections.abc import Callable
 from functools import partial
 
 from talkamie.server import clock
@@ -41,19 +42,36 @@ class Active:
         self._random = random.Random(f"{seed}:{number}")
         self._next_token = self.begin
 
-    def picks(self, now: int, *, possible: bool = True) -> bool:
+    def picks(self, now: int, possible: Callable[[], bool] = lambda: True) -> bool:
         """Tell whether the rule hits this event. A hit that is not possible now is owed to the next event."""
         if not self.is_on(now):
             return False
         self.seen += 1
-        rule = self.rule
+        rule, hit = self.rule, True
         if isinstance(rule, plans.Some):
             if rule.every is not None:
-                possible = possible and self.hits < self.seen // rule.every
+                hit = self.hits < self.seen // rule.every
             elif rule.rate is not None:
-                possible = self._random.random() < rule.rate and possible
-        self.hits += possible
-        return possible
+                hit = self._random.random() < rule.rate
+        hit = hit and possible()
+        self.hits += hit
+        return hit
+
+    def holds_up(self, now: int) -> int:
+        """Return how long an event must wait, where the rule is one of those; 0 where it may pass."""
+        rule = self.rule
+        if isinstance(rule, plans.Latency | plans.SlowHandshake):
+            return self.draw(rule.delay) if self.picks(now) else 0
+        if not self.is_on(now):
+            return 0
+        wait = 0
+        if isinstance(rule, plans.Stall):
+            wait = self.stalled(now, rule)
+        elif isinstance(rule, plans.Capacity):
+            wait = self.queued(now, rule)
+        self.seen += 1
+        self.hits += wait > 0
+        return wait
 
     def is_on(self, now: int) -> bool:
         return self.begin <= now and (self.end is None or now < self.end)

@@ -194,6 +194,8 @@ class Outage(Rule, frozen=True, kw_only=True, tag="outage"):
     for_s: Period
 
 
+WAITS = Latency | SlowHandshake | Stall | Capacity
+
 RULES: dict[str, type[Rule]] = {
     str(kind.__struct_config__.tag): kind
     for kind in (
@@ -231,7 +233,7 @@ def parse(text: bytes, *, file: str, name: str, seed: int) -> Plan:
         data = tomllib.loads(text.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise PlanError(f"{file}: not UTF-8 at byte {error.start}; save the file as UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError, and a number with too many digits
         raise PlanError(f"{file}: this is not TOML: {error}") from None
     except RecursionError:
         raise PlanError(f"{file}: nested too deeply; a plan has two levels") from None

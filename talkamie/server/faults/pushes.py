@@ -16,16 +16,8 @@ from talkamie.server import clock
 from talkamie.server.faults import plan as plans
 from talkamie.server.faults.active import Active, until
 from talkamie.server.faults.delays import MS
-from talkamie.server.faults.plan import Rule
 from talkamie.server.hub import Connection, Hub, Push, Socket
 from talkamie.server.ledger import Fate
-
-FATES: dict[type[Rule], Fate] = {
-    plans.Drop: Fate.DROPPED,
-    plans.Duplicate: Fate.DUPLICATED,
-    plans.Misdeliver: Fate.MISDELIVERED,
-    plans.HalfOpen: Fate.DROPPED,
-}
 
 
 class Silent:
@@ -89,29 +81,29 @@ class Pushes:
         wait, delaying = 0, []
         work = partial(self._write, push, socket, Fate.SENT)
         for active in self._at.get(f"{plans.PUSH}:{push.action}", ()):
-            rule, possible, other = active.rule, True, socket
-            if isinstance(rule, plans.Reorder):
-                possible = (active, socket.number) not in self._owing
-            elif isinstance(rule, plans.Misdeliver):
-                other = self._stranger(socket)
-                possible = other is not socket
-            if not active.picks(now, possible=possible):
+            if not active.picks(now, partial(self._possible, active, socket)):
                 continue
-            match rule:
+            match active.rule:
                 case plans.Latency(delay=delay):
                     wait += active.draw(delay)
                     delaying.append(active)
                 case plans.FanOut(delay_ms=constant, step_ms=step):
                     wait += (constant + index * step) * MS
                     delaying.append(active)
+                case plans.Reorder() as rule:
+                    self._owing.add((active, socket.number))
+                    work = partial(self._keep_back, push, socket, active, rule)
+                    break
+                case plans.Misdeliver():
+                    work = partial(self._write, push, self._stranger(socket), Fate.MISDELIVERED)
+                    break
+                case plans.Duplicate():
+                    work = partial(self._write, push, socket, Fate.DUPLICATED)
+                    break
                 case _:
-                    if isinstance(rule, plans.Reorder):
-                        self._owing.add((active, socket.number))
-                        work = partial(self._keep_back, push, socket, active, rule)
-                    else:
-                        if isinstance(rule, plans.HalfOpen):
-                            self.silence(socket)
-                        work = partial(self._write, push, other, FATES[type(rule)])
+                    if isinstance(active.rule, plans.HalfOpen):
+                        self.silence(socket)
+                    work = partial(self._write, push, socket, Fate.DROPPED)
                     break
         self._in_turn(push, socket, now, wait, delaying, work)
 
@@ -178,6 +170,12 @@ class Pushes:
 
         limit = self._loop.create_task(give_up())
         self._held[key] = release
+
+    def _possible(self, active: Active, socket: Socket) -> bool:
+        """Tell whether a rule that hits can be carried out just now."""
+        if isinstance(active.rule, plans.Reorder):
+            return (active, socket.number) not in self._owing
+        return not isinstance(active.rule, plans.Misdeliver) or self._stranger(socket) is not socket
 
     def _stranger(self, socket: Socket) -> Socket:
         """Return the next open socket of another user, in the order of opening; itself if there is none."""
