@@ -39,7 +39,7 @@ class Gate(Protocol):
 
 
 async def switch(service: Service, plan: Plan | None) -> None:
-    """End the faults at work, and begin with those of `plan`."""
+    """End the faults at work, and begin with those of `plan`, all counters at 0."""
     old, service.hub.faults = service.hub.faults, None
     if old is not None:
         await old.stop()
@@ -69,10 +69,10 @@ class Faults:
 
     async def stop(self) -> None:
         """End: what waits is written, silent sockets are reset, connections are accepted."""
+        self._pushes.stop()  # first, so that what is pushed from now on does not overtake
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._pushes.stop()
 
     def report(self) -> dict[str, Any]:
         """Return the plan, what each rule has done, and the truth about its delays."""
@@ -166,13 +166,13 @@ class Faults:
                 return self._go_out(active, rule)
         return None
 
-    async def _times(self, active: Active, period_s: float) -> AsyncIterator[int]:
-        """Come back every `period_s` in the rule's time, with the instant at which that was due."""
+    async def _times(self, active: Active, period_s: float) -> AsyncIterator[None]:
+        """Come back every `period_s` in the rule's time."""
         period = round(period_s * SECOND)
         due = active.begin + period
         while active.is_on(due):
             await until(due)
-            yield due
+            yield
             due += period
 
     async def _block(self, active: Active, rule: plans.LoopBlock) -> None:

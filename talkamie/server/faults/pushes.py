@@ -182,7 +182,9 @@ class Pushes:
         others = [
             each
             for each in self._hub.sockets()
-            if each.user not in (None, socket.user) and each.connection.is_open()
+            if each.user not in (None, socket.user)
+            and each.connection.is_open()
+            and not isinstance(each.connection, Silent)
         ]
         later = [each for each in others if each.number > socket.number]
         return (later or others or [socket])[0]
