@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from talkamie.server.faults import plan as plans
+from talkamie.server.faults import rules
 from talkamie.server.faults.plan import PlanError, load, parse
 
 EXAMPLE = Path(plans.__file__).with_name("example.toml")
@@ -25,7 +26,7 @@ def test_the_example_is_a_plan() -> None:
     """The file that ships, with a name, a seed and the faults that it tells of."""
     plan = load(str(EXAMPLE), seed=7)
     assert (plan.name, plan.seed, len(plan.rules)) == ("example", 7, 7)
-    assert isinstance(plan.rules[0], plans.Latency)
+    assert isinstance(plan.rules[0], rules.Latency)
     assert plan.places[3] == ["push:new-message"]
 
 
@@ -39,8 +40,8 @@ def test_the_plans_of_the_documents_are_plans() -> None:
 
 def test_every_fault_and_key_is_documented() -> None:
     """The table names each fault with each of its own keys."""
-    shared = set(plans.Some.__struct_fields__) | {"where"}
-    for name, kind in plans.RULES.items():
+    shared = set(rules.Some.__struct_fields__) | {"where"}
+    for name, kind in rules.RULES.items():
         row = next(line for line in DOCS.splitlines() if line.startswith(f"| `{name}`"))
         for field in set(kind.__struct_fields__) - shared:
             assert f"`{field}`" in row, (name, field)
@@ -155,10 +156,10 @@ SCALARS = (
     | st.sampled_from(['{distribution="constant",ms=1}', '{distribution="bimodal",fast_ms=1}', "{ms=1}"])
 )
 VALUES = SCALARS | st.lists(SCALARS, max_size=3).map(lambda values: f"[{','.join(values)}]")
-FIELDS = sorted({field for kind in plans.RULES.values() for field in kind.__struct_fields__} | {"x", "fault"})
+FIELDS = sorted({field for kind in rules.RULES.values() for field in kind.__struct_fields__} | {"x", "fault"})
 
 
-@given(st.sampled_from(sorted(plans.RULES)), st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=4))
+@given(st.sampled_from(sorted(rules.RULES)), st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=4))
 def test_any_value_anywhere_is_taken_or_named(fault: str, fields: dict[str, str]) -> None:
     """There is no other way out than a plan or a PlanError of one line."""
     fields = {"fault": f'"{fault}"'} | fields

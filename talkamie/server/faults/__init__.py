@@ -17,7 +17,7 @@ import msgspec
 from starlette.types import Message, Receive, Scope, Send
 
 from talkamie.server import clock
-from talkamie.server.faults import plan as plans
+from talkamie.server.faults import rules
 from talkamie.server.faults.active import SECOND, Active, until
 from talkamie.server.faults.delays import MS
 from talkamie.server.faults.plan import Plan
@@ -76,7 +76,7 @@ class Faults:
 
     def report(self) -> dict[str, Any]:
         """Return the plan, what each rule has done, and the truth about its delays."""
-        rules = [
+        book = [
             {
                 "number": number,
                 "rule": msgspec.to_builtins(active.rule),
@@ -88,23 +88,23 @@ class Faults:
             }
             for number, (active, places) in enumerate(zip(self._active, self.plan.places, strict=True), 1)
         ]
-        return {"on": True, "plan": self.plan.name, "seed": self.plan.seed, "rules": rules}
+        return {"on": True, "plan": self.plan.name, "seed": self.plan.seed, "rules": book}
 
     async def operation(self, name: str, call: Call, scope: Scope, receive: Receive, send: Send) -> Send:
         """Do what is planned for a request before its handler; return what to answer with.
 
         Raises Problem for a planned failure, with status 0 where there is no connection left to answer on.
         """
-        for active in await self._hold(f"{plans.HTTPS}:{name}", call):
+        for active in await self._hold(f"{rules.HTTPS}:{name}", call):
             match active.rule:
-                case plans.Error(status=status):
+                case rules.Error(status=status):
                     raise Problem(status, "A fault that was planned.")
-                case plans.Reset():
+                case rules.Reset():
                     scope["extensions"]["talkamie.received"]["by"].reset()
                     while (await receive())["type"] != "http.disconnect":
                         pass
                     raise Problem(0, "")
-                case plans.Trickle() as rule:
+                case rules.Trickle() as rule:
                     send = _trickle(send, active, rule, call)
         return send
 
@@ -117,20 +117,20 @@ class Faults:
         assert socket is not None
         if isinstance(socket.connection, Silent):  # it came in before the silence
             return False
-        for active in await self._hold(f"{plans.ACTION}:{name}", call):
+        for active in await self._hold(f"{rules.ACTION}:{name}", call):
             match active.rule:
-                case plans.Error(status=status):
+                case rules.Error(status=status):
                     raise Problem(status, "A fault that was planned.")
-                case plans.Reset():
+                case rules.Reset():
                     socket.connection.reset()
-                case plans.HalfOpen():
+                case rules.HalfOpen():
                     self._pushes.silence(socket)
             return False
         return True
 
     async def handshake(self) -> None:
         """Hold up the opening of a socket."""
-        await self._hold(plans.HANDSHAKE, None)
+        await self._hold(rules.HANDSHAKE, None)
 
     async def _hold(self, place: str, call: Call | None) -> list[Active]:
         """Wait as planned; return the other rules that hit, none after one that ends the request."""
@@ -138,7 +138,7 @@ class Faults:
         for active in self._at.get(place, ()):
             now = clock.monotonic()
             achieved = 0
-            if isinstance(active.rule, plans.WAITS):
+            if isinstance(active.rule, rules.WAITS):
                 wait = active.holds_up(now)
                 if not wait:
                     continue
@@ -152,17 +152,17 @@ class Faults:
             if call is not None:
                 call.held += achieved
                 call.faults.append(active.name)
-            if hit and not isinstance(active.rule, plans.WAITS | plans.Trickle):
+            if hit and not isinstance(active.rule, rules.WAITS | rules.Trickle):
                 break
         return hit
 
     def _timed(self, active: Active) -> Coroutine[Any, Any, None] | None:
         match active.rule:
-            case plans.LoopBlock() as rule:
+            case rules.LoopBlock() as rule:
                 return self._block(active, rule)
-            case plans.DisconnectAll() as rule:
+            case rules.DisconnectAll() as rule:
                 return self._disconnect(active, rule)
-            case plans.Outage() as rule:
+            case rules.Outage() as rule:
                 return self._go_out(active, rule)
         return None
 
@@ -175,7 +175,7 @@ class Faults:
             yield
             due += period
 
-    async def _block(self, active: Active, rule: plans.LoopBlock) -> None:
+    async def _block(self, active: Active, rule: rules.LoopBlock) -> None:
         async for _ in self._times(active, rule.period_s):
             now = clock.monotonic()
             clock.block(rule.block_ms * MS)
@@ -183,7 +183,7 @@ class Faults:
             active.hits += 1
             active.waited(clock.monotonic() - now)
 
-    async def _disconnect(self, active: Active, rule: plans.DisconnectAll) -> None:
+    async def _disconnect(self, active: Active, rule: rules.DisconnectAll) -> None:
         """`seen` counts the storms, `hits` the sockets that were reset."""
         if rule.period_s is None:
             await until(active.begin)
@@ -198,7 +198,7 @@ class Faults:
             socket.connection.reset()
             active.hits += 1
 
-    async def _go_out(self, active: Active, rule: plans.Outage) -> None:
+    async def _go_out(self, active: Active, rule: rules.Outage) -> None:
         """`seen` counts the outage, `hits` the connections that were reset."""
         await until(active.begin)
         if self._gate is None:
@@ -225,7 +225,7 @@ async def _logged(work: Coroutine[Any, Any, None]) -> None:
         log.exception("a fault failed")
 
 
-def _trickle(send: Send, active: Active, rule: plans.Trickle, call: Call) -> Send:
+def _trickle(send: Send, active: Active, rule: rules.Trickle, call: Call) -> Send:
     """Return a way to send that writes a body in pieces."""
 
     async def trickle(message: Message) -> None:

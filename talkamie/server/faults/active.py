@@ -9,9 +9,9 @@ from collections.abc import Callable
 from functools import partial
 
 from talkamie.server import clock
-from talkamie.server.faults import plan as plans
+from talkamie.server.faults import rules
 from talkamie.server.faults.delays import MS, Distribution, stall_wait, told
-from talkamie.server.faults.plan import Rule
+from talkamie.server.faults.rules import Rule
 
 SECOND = 1_000_000_000
 ACHIEVED_KEPT = 100_000
@@ -48,7 +48,7 @@ class Active:
             return False
         self.seen += 1
         rule, hit = self.rule, True
-        if isinstance(rule, plans.Some):
+        if isinstance(rule, rules.Some):
             if rule.every is not None:
                 hit = self.hits < self.seen // rule.every
             elif rule.rate is not None:
@@ -60,14 +60,14 @@ class Active:
     def holds_up(self, now: int) -> int:
         """Return how long an event must wait, where the rule is one of those; 0 where it may pass."""
         rule = self.rule
-        if isinstance(rule, plans.Latency | plans.SlowHandshake):
+        if isinstance(rule, rules.Latency | rules.SlowHandshake):
             return self.draw(rule.delay) if self.picks(now) else 0
         if not self.is_on(now):
             return 0
         wait = 0
-        if isinstance(rule, plans.Stall):
+        if isinstance(rule, rules.Stall):
             wait = self.stalled(now, rule)
-        elif isinstance(rule, plans.Capacity):
+        elif isinstance(rule, rules.Capacity):
             wait = self.queued(now, rule)
         self.seen += 1
         self.hits += wait > 0
@@ -79,12 +79,12 @@ class Active:
     def draw(self, delay: Distribution) -> int:
         return delay.quantile(self._random.random()) * MS
 
-    def stalled(self, now: int, rule: plans.Stall) -> int:
+    def stalled(self, now: int, rule: rules.Stall) -> int:
         """Return how long who arrives now must wait for the end of the stall."""
         turn, inside = divmod(now - self.begin, round(rule.period_s * SECOND))
         return max(0, rule.stall_ms * MS - inside) if turn >= 1 else 0
 
-    def queued(self, now: int, rule: plans.Capacity) -> int:
+    def queued(self, now: int, rule: rules.Capacity) -> int:
         """Take a token and return how long until there is one.
 
         The generic cell rate algorithm (ITU-T I.371), as a queue: `_next_token` is when the bucket would be
@@ -103,8 +103,8 @@ class Active:
         """Return the quantiles, in ns, of the delays the rule asks for where it hits; of a stall, of what it
         adds for arrivals spread evenly over its period."""
         match self.rule:
-            case plans.Latency(delay=delay) | plans.SlowHandshake(delay=delay):
+            case rules.Latency(delay=delay) | rules.SlowHandshake(delay=delay):
                 return told(lambda share: delay.quantile(share) * MS)
-            case plans.Stall(stall_ms=ms, period_s=s) | plans.LoopBlock(block_ms=ms, period_s=s):
+            case rules.Stall(stall_ms=ms, period_s=s) | rules.LoopBlock(block_ms=ms, period_s=s):
                 return told(partial(stall_wait, stall=ms * MS, period=round(s * SECOND)))
         return None

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from talkamie.server import clock
-from talkamie.server.faults import plan as plans
+from talkamie.server.faults import rules
 from talkamie.server.faults.active import Active, until
 from talkamie.server.faults.delays import MS
 from talkamie.server.hub import Connection, Hub, Push, Socket
@@ -43,10 +43,10 @@ class Silent:
 class Pushes:
     """The rules about pushes at work, and the pushes and sockets that they have hold of."""
 
-    def __init__(self, hub: Hub, rules: Mapping[str, list[Active]]) -> None:
-        """`rules` are those of each place, in the plan's order."""
+    def __init__(self, hub: Hub, at: Mapping[str, list[Active]]) -> None:
+        """`at` has the rules of each place, in the plan's order."""
         self._hub = hub
-        self._at = rules
+        self._at = at
         self._loop = asyncio.get_running_loop()
         # Pushes that wait, by socket and action: each such line is first in, first out.
         self._lines: dict[tuple[int, str], deque[tuple[int, Callable[[], None]]]] = {}
@@ -80,28 +80,28 @@ class Pushes:
         now = clock.monotonic()
         wait, delaying = 0, []
         work = partial(self._write, push, socket, Fate.SENT)
-        for active in self._at.get(f"{plans.PUSH}:{push.action}", ()):
+        for active in self._at.get(f"{rules.PUSH}:{push.action}", ()):
             if not active.picks(now, partial(self._possible, active, socket)):
                 continue
             match active.rule:
-                case plans.Latency(delay=delay):
+                case rules.Latency(delay=delay):
                     wait += active.draw(delay)
                     delaying.append(active)
-                case plans.FanOut(delay_ms=constant, step_ms=step):
+                case rules.FanOut(delay_ms=constant, step_ms=step):
                     wait += (constant + index * step) * MS
                     delaying.append(active)
-                case plans.Reorder() as rule:
+                case rules.Reorder() as rule:
                     self._owing.add((active, socket.number))
                     work = partial(self._keep_back, push, socket, active, rule)
                     break
-                case plans.Misdeliver():
+                case rules.Misdeliver():
                     work = partial(self._write, push, self._stranger(socket), Fate.MISDELIVERED)
                     break
-                case plans.Duplicate():
+                case rules.Duplicate():
                     work = partial(self._write, push, socket, Fate.DUPLICATED)
                     break
                 case _:
-                    if isinstance(active.rule, plans.HalfOpen):
+                    if isinstance(active.rule, rules.HalfOpen):
                         self.silence(socket)
                     work = partial(self._write, push, socket, Fate.DROPPED)
                     break
@@ -147,12 +147,12 @@ class Pushes:
     def _write(self, push: Push, socket: Socket, fate: Fate) -> None:
         if not self._hub.settle(push, socket, fate) or fate is Fate.MISDELIVERED:
             return
-        for active in self._at.get(f"{plans.PUSH}:{push.action}", ()):
+        for active in self._at.get(f"{rules.PUSH}:{push.action}", ()):
             release = self._held.get((active, socket.number))
             if release is not None:
                 release(Fate.REORDERED)
 
-    def _keep_back(self, push: Push, socket: Socket, active: Active, rule: plans.Reorder) -> None:
+    def _keep_back(self, push: Push, socket: Socket, active: Active, rule: rules.Reorder) -> None:
         """Hold a push until one of the rule's places has overtaken it, or the time is up."""
         since = clock.monotonic()
         key = active, socket.number
@@ -173,9 +173,9 @@ class Pushes:
 
     def _possible(self, active: Active, socket: Socket) -> bool:
         """Tell whether a rule that hits can be carried out just now."""
-        if isinstance(active.rule, plans.Reorder):
+        if isinstance(active.rule, rules.Reorder):
             return (active, socket.number) not in self._owing
-        return not isinstance(active.rule, plans.Misdeliver) or self._stranger(socket) is not socket
+        return not isinstance(active.rule, rules.Misdeliver) or self._stranger(socket) is not socket
 
     def _stranger(self, socket: Socket) -> Socket:
         """Return the next open socket of another user, in the order of opening; itself if there is none."""
