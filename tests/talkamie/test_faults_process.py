@@ -171,11 +171,11 @@ def test_pings_are_late_or_not_answered(ready: Ready, people: Callable[..., list
     (ann,) = people(1)
     wire = ann.connect()
     follow(ready, f'fault="latency"\nwhere="ping"\n{CONSTANT}', 'fault="ignore-ping"\nevery=3')
+    began = clock.monotonic()
     for _ in range(8):
         send(wire, "ping")
-    began = clock.monotonic()
     assert [receive(wire)["action"] for _ in range(6)] == ["ping"] * 6
-    assert clock.monotonic() - began >= 7 * 20 * MS - 20 * MS
+    assert clock.monotonic() - began >= 8 * 20 * MS
     ask(wire, "get-messages", chatId="none", status=404)  # nothing else was under way
     assert rule(ready)["hits"] == 8
     assert rule(ready, 2)["hits"] == 2
@@ -263,7 +263,7 @@ def test_an_outage_refuses_and_ends(ready: Ready, people: Callable[..., list[Per
     """Sockets are reset, connections are refused, and then the same address serves again."""
     (ann,) = people(1)
     wire = ann.connect()
-    follow(ready, 'fault="outage"\nfor_s=0.5')
+    follow(ready, 'fault="outage"\nfor_s=1')
     with pytest.raises(ConnectionClosed):
         wire.recv()
     address = urlsplit(ready["https"])
@@ -277,7 +277,7 @@ def test_an_outage_refuses_and_ends(ready: Ready, people: Callable[..., list[Per
         except ConnectionRefusedError:
             continue
     ann.http.get(ready["https"] + "/interests").raise_for_status()
-    assert rule(ready)["achieved_ns"][0] >= 500 * MS
+    assert rule(ready)["achieved_ns"][0] >= 1000 * MS
     assert rule(ready)["hits"] >= 1
 
 
