@@ -79,6 +79,15 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "10 min idle, 2 h connected, 32 KiB a frame, 128 KiB a message (default: on)", default=True
     ),
     "--otp-resend-limit": _either("at most one code a minute and address (default: off)", default=False),
+    "--faults": {
+        "metavar": "PLAN",
+        "help": "misbehave as this file says (docs/reference-server.md, Faults)",
+    },
+    "--seed": {
+        "type": int,
+        "default": 1,
+        "help": "of the faults that go by chance (default %(default)s)",
+    },
     "--exit-with-parent": _switch("stop when the process that started this one ends"),
 }
 

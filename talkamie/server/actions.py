@@ -44,9 +44,11 @@ class SocketEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
+        hub = self._service.hub
+        if hub.faults is not None:
+            await hub.faults.handshake()
         await send({"type": "websocket.accept"})
         connection = scope["extensions"][EXTENSION]
-        hub = self._service.hub
         socket = hub.open(connection, clock.monotonic())
         try:
             while (message := await receive())["type"] == "websocket.receive":
@@ -104,6 +106,9 @@ class SocketEndpoint:
         found = self._handlers.get(name)
         if found is None:
             raise Problem(404, "There is no such action.")
+        faults = self._service.hub.faults
+        if faults is not None and not await faults.action(name, call):
+            return None
         row, handler, decoder = found
         if call.user is None and not row.anonymous:
             raise Problem(401, "Authenticate first.")

@@ -32,7 +32,7 @@ from talkamie.server import (
 from talkamie.server.actions import SocketEndpoint
 from talkamie.server.hub import Hub
 from talkamie.server.metrics import Metrics
-from talkamie.server.operations import Endpoint, PathEndpoint, cross_origin, not_found, respond
+from talkamie.server.operations import MISBEHAVES, Endpoint, PathEndpoint, cross_origin, not_found, respond
 from talkamie.server.paths import Paths
 from talkamie.server.security import Passwords
 from talkamie.server.service import Service, Settings
@@ -63,17 +63,21 @@ def make_app(service: Service) -> ASGIApp:
     routes: list[BaseRoute] = []
 
     async def health(scope: Scope, receive: Receive, send: Send) -> None:
+        faults = service.hub.faults
         body = {
             "version": _version(),
             "stage": service.settings.stage,
-            "faults": False,
             "extras": service.settings.extras,
+            "faults": faults is not None,
             "passwordCost": service.passwords.cost,
             "store": service.store.name,
             "uptime_s": (clock.monotonic() - started) / 1e9,
             "sockets": len(service.hub),
         }
         headers = cross_origin(dict(scope["headers"]))
+        if faults is not None:
+            body["faultPlan"] = faults.plan.name
+            headers.append(MISBEHAVES)
         await respond(send, 200, msgspec.json.encode(body), headers=headers)
 
     async def metrics(scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,4 +1,4 @@
-"""The only module of the server that reads a clock. Everything else is told the time."""
+"""The only module of the server that reads a clock, or stops one. Everything else is told the time."""
 
 from __future__ import annotations
 
@@ -13,3 +13,8 @@ def now() -> int:
 def monotonic() -> int:
     """Return nanoseconds that never step back, the same for every process of this machine."""
     return time.monotonic_ns()
+
+
+def block(duration: int) -> None:
+    """Do nothing for `duration` nanoseconds, and let nobody else in this thread do anything."""
+    time.sleep(duration / 1e9)

@@ -8,6 +8,8 @@ it has encoded once, looks at the write buffer, and cuts off whom it must: ASGI'
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from typing import Any
 
 from uvicorn.config import Config
@@ -41,7 +43,7 @@ class HttpConnection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.head_bytes = 0
-        self.scope["extensions"] = {"talkamie.received": {"ns": clock.monotonic()}}
+        self.scope["extensions"] = {"talkamie.received": {"ns": clock.monotonic(), "by": self}}
 
     def on_url(self, url: bytes) -> None:
         self._grow(len(url))
@@ -54,6 +56,9 @@ class HttpConnection(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         self.deadline.cancel()  # else it would keep this object for as long
         super().handle_websocket_upgrade()
+
+    def reset(self) -> None:
+        _reset(self.transport)
 
     def _grow(self, size: int) -> None:
         self.head_bytes += size
@@ -129,7 +134,30 @@ class SocketConnection(WebSocketsSansIOProtocol):
         """Cut the connection: no close frame, nothing flushed."""
         self.transport.abort()
 
+    def reset(self) -> None:
+        """Cut the connection so that the peer is told: with RST."""
+        _reset(self.transport)
+
+    def deafen(self) -> None:
+        """Throw away from now on whatever the peer sends, until he is gone."""
+        self.transport.set_protocol(_Deaf(self))
+
     def _resume(self) -> None:
         if self.read_paused:
             self.read_paused = False
             self.transport.resume_reading()
+
+
+class _Deaf(asyncio.Protocol):
+    """Stands where a connection was, and hears nothing but the end."""
+
+    def __init__(self, connection: SocketConnection) -> None:
+        self.connection_lost = connection.connection_lost  # type: ignore[method-assign]
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    # Because a socket that must not linger is closed with a reset (socket(7), SO_LINGER).
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()

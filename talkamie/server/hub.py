@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -23,6 +23,9 @@ from talkamie.contract import (
 from talkamie.server import clock
 from talkamie.server.ledger import Fate, Ledger
 from talkamie.server.metrics import Metrics
+
+if TYPE_CHECKING:
+    from talkamie.server.faults import Faults
 
 EVICT_BYTES = 1 << 20
 GOING_AWAY = 1001
@@ -38,6 +41,18 @@ class Connection(Protocol):
     def is_open(self) -> bool: ...
     def close_with(self, code: int, reason: str) -> None: ...
     def abort(self) -> None: ...
+    def reset(self) -> None: ...
+    def deafen(self) -> None: ...
+
+
+class Push(NamedTuple):
+    """One frame for one user, and what the ledger wants to know of it."""
+
+    user: str
+    action: str
+    frame: bytes
+    ids: str
+    accepted: int
 
 
 @dataclass(slots=True, eq=False)
@@ -91,6 +106,7 @@ class Hub:
         self._opened = 0
         # When somebody's last socket closed, in ms since 1970, until he is back or his calls have ended.
         self.departed: dict[str, int] = {}
+        self.faults: Faults | None = None  # None: everything goes as it should
 
     def __len__(self) -> int:
         return len(self._sockets)
@@ -109,6 +125,10 @@ class Hub:
         socket.user, socket.session = user, session
         self._of_user.setdefault(user, []).append(socket)
         self.departed.pop(user, None)
+
+    def sockets(self) -> list[Socket]:
+        """Return all open sockets in the order in which they were opened."""
+        return sorted(self._sockets, key=lambda socket: socket.number)
 
     def close(self, socket: Socket) -> None:
         """Forget a connection that ended. Twice does no harm."""
@@ -139,10 +159,25 @@ class Hub:
         if not sockets:
             self._record(joined, action, user, accepted, socket=0, fate=Fate.OFFLINE)
             return
+        if self.faults is not None:
+            self.faults.deliver(
+                Push(user, action, frame, joined, accepted), [each for each in sockets if each is not besides]
+            )
+            return
         for socket in tuple(sockets):
             if socket is not besides:
                 fate = self._write(socket, frame)
                 self._record(joined, action, user, accepted, socket=socket.number, fate=fate)
+
+    def settle(self, push: Push, socket: Socket, fate: Fate) -> bool:
+        """Do to one push what its `fate` says, and enter it; tell whether it was written."""
+        written = fate
+        if fate is not Fate.DROPPED and (found := self._write(socket, push.frame)) is not Fate.SENT:
+            written = found
+        elif fate is Fate.DUPLICATED:
+            self._write(socket, push.frame)
+        self._record(push.ids, push.action, push.user, push.accepted, socket=socket.number, fate=written)
+        return written is fate is not Fate.DROPPED
 
     def push(self, user: str, action: str, data: Any, ids: Iterable[str], *, accepted: int) -> None:
         """Deliver `data` to every socket of `user`, under the name that the dialect has for `action`."""

@@ -26,6 +26,11 @@ class Fate(StrEnum):
     SENT = "sent"
     OFFLINE = "offline"
     EVICTED = "evicted"
+    # What only a fault plan brings about.
+    DROPPED = "dropped"  # never written
+    DUPLICATED = "duplicated"  # written twice
+    REORDERED = "reordered"  # written after one that was pushed later
+    MISDELIVERED = "misdelivered"  # written to `socket`, which is another user's
 
 
 class Ledger:
@@ -33,11 +38,15 @@ class Ledger:
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self.capacity = capacity
+        self._encode = msgspec.json.Encoder().encode
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin anew."""
         self.total = 0
         self.dropped = 0
         self._chunks: list[bytearray] = []
         self._counts: Counter[tuple[str, Fate]] = Counter()
-        self._encode = msgspec.json.Encoder().encode
 
     def add(
         self, ids: str, action: str, recipient: str, *, socket: int, accepted: int, written: int, fate: Fate

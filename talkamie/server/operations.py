@@ -35,6 +35,7 @@ _ids = count(1)
 _CLIENT_ID = re.compile(rb"[\w.:-]{1,64}")
 
 Headers = list[tuple[bytes, bytes]]
+MISBEHAVES = (b"x-talkamie-faults", b"on")
 
 
 class Endpoint:
@@ -52,7 +53,11 @@ class Endpoint:
         received = scope.get("extensions", {}).get("talkamie.received", {}).get("ns", started)
         call = Call(self._service, self._service.store.session(), clock.now(), received)
         extra: Headers = []
+        faults = self._service.hub.faults
         try:
+            if faults is not None:
+                extra.append(MISBEHAVES)
+                send = await faults.operation(self._row.name, call, scope, receive, send)
             status, answer = 200, _success(await self._run(call, scope, headers, receive))
         except Problem as problem:
             status, answer = problem.status, _failure(problem.status, problem.message)
@@ -67,16 +72,29 @@ class Endpoint:
         request_id = headers.get(b"x-request-id", b"")
         if _CLIENT_ID.fullmatch(request_id) is None:
             request_id = f"{_id_prefix}-{next(_ids)}".encode()
-        timing = b"app;dur=%.3f, db;dur=%.3f, queue;dur=%.3f" % (
+        queued = started - received
+        timing = b"app;dur=%.3f, db;dur=%.3f, queue;dur=%.3f, fault;dur=%.3f" % (
             took / 1e6,
             call.db.spent / 1e6,
-            (started - received) / 1e6,
+            queued / 1e6,
+            call.held / 1e6,
         )
         extra += [(b"server-timing", timing), (b"x-request-id", request_id)]
         await respond(send, status, answer, headers=extra + cross_origin(headers))
         for later in call.after:
             later()
-        self._service.requests.append(Request(request_id.decode(), self._row.name, status, started, took))
+        self._service.requests.append(
+            Request(
+                request_id.decode(),
+                self._row.name,
+                status,
+                started,
+                took,
+                queued,
+                call.held,
+                " ".join(call.faults),
+            )
+        )
         self._service.metrics.request(self._row.name, status, took)
 
     async def _run(self, call: Call, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> Any:

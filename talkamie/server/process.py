@@ -13,6 +13,7 @@ import contextlib
 import ctypes
 import errno
 import gc
+import ipaddress
 import json
 import logging
 import os
@@ -29,9 +30,10 @@ from typing import Any
 import uvicorn
 
 from talkamie.contract import MAX_MESSAGE_BYTES, VERSION_PREFIX
-from talkamie.server import calls, clock
+from talkamie.server import calls, clock, faults
 from talkamie.server.app import make_app, make_service
 from talkamie.server.connection import UNLIMITED_BYTES, HttpConnection, SocketConnection
+from talkamie.server.faults.plan import Plan, PlanError, load
 from talkamie.server.service import Service, Settings
 from talkamie.server.store import StoreError, open_store
 
@@ -64,6 +66,26 @@ class Listener(uvicorn.Server):
         await super().startup(sockets)
         self.listening.set()
 
+    async def refuse(self) -> None:
+        """Listen no more: the address stays ours, and who connects is refused by the kernel."""
+        host, port = self.sock.getsockname()[:2]
+        for server in self.servers:
+            server.close()
+        self.sock = _listen(host, port)
+
+    async def accept(self) -> None:
+        """Listen again."""
+        if not self.should_exit:
+            await super().startup([self.sock])
+
+    def cut(self) -> int:
+        """Reset every connection; return how many there were."""
+        connections = tuple(self.server_state.connections)
+        for connection in connections:
+            assert isinstance(connection, HttpConnection | SocketConnection)
+            connection.reset()
+        return len(connections)
+
 
 class _SmallReads(ssl.SSLObject):
     """Reads a record at a time: uvloop asks for 256 KiB, and each read would allocate as much."""
@@ -77,6 +99,7 @@ def run(options: argparse.Namespace) -> None:
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s")
     # Until the loop takes the signals over: what was made so far is removed on this way out too.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    plan = _plan(options.faults, options.seed, options.host)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="talkamie-")))
         sock = _listen(options.host, options.port)
@@ -95,6 +118,7 @@ def run(options: argparse.Namespace) -> None:
             enforce_roles=options.enforce_roles,
             check_overlap=options.check_overlap,
             apigw_errors=options.apigw_errors,
+            loopback=_is_loopback(options.host),
             origin=_origin(options.host, sock, plain=options.plain),
             files=str(folder),
         )
@@ -119,11 +143,11 @@ def run(options: argparse.Namespace) -> None:
             ready["test"] = f"http://{LOOPBACK}:{test_sock.getsockname()[1]}"
             listeners.append(Listener(_config(make_test_app(service), None, settings), test_sock))
         parent = os.getppid() if options.exit_with_parent else None
-        runner.run(_serve(service, listeners, ready, parent))
+        runner.run(_serve(service, listeners, ready, parent, plan))
 
 
 async def _serve(
-    service: Service, listeners: list[Listener], ready: dict[str, Any], parent: int | None
+    service: Service, listeners: list[Listener], ready: dict[str, Any], parent: int | None, plan: Plan | None
 ) -> None:
     """Serve on every listener until a signal, or until the parent is another one."""
 
@@ -142,6 +166,8 @@ async def _serve(
         # What lives now lives until the end: keep the collector from walking through it at every turn.
         gc.collect()
         gc.freeze()
+        service.gate = listeners[0]
+        await faults.switch(service, plan)
         print(json.dumps(ready), flush=True)
         await calls.recover(service)
         deadline_s = service.settings.auth_deadline_s
@@ -155,6 +181,29 @@ async def _serve(
             await calls.sweep(service)
             if parent is not None and os.getppid() != parent:
                 stop()
+        await faults.switch(service, None)
+
+
+def _plan(file: str | None, seed: int, host: str) -> Plan | None:
+    """Return the fault plan that was asked for, and say on stderr that there is one."""
+    if file is None:
+        return None
+    if not _is_loopback(host):
+        raise StartError(f"{faults.LOOPBACK_ONLY} Leave out --host {host}, or --faults.")
+    try:
+        plan = load(file, seed=seed)
+    except PlanError as error:
+        raise StartError(str(error)) from error
+    rules = f"{len(plan.rules)} rule{'s'[: len(plan.rules) != 1]}"
+    print(f"talkamie.server: FAULTS ARE ON, on purpose: {file}, {rules}, seed {seed}", file=sys.stderr)
+    return plan
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _loop_factory() -> Any:

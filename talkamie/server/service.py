@@ -20,6 +20,7 @@ from talkamie.contract import Id, Page, Pagination, Wire
 from talkamie.server.store import Conflict
 
 if TYPE_CHECKING:
+    from talkamie.server.faults import Gate
     from talkamie.server.hub import Hub, Socket
     from talkamie.server.metrics import Metrics
     from talkamie.server.security import Passwords
@@ -61,6 +62,7 @@ class Settings:
     origin: str = ""  # by which clients reach us: `https://host:port`
     files: str = ""  # the folder that takes uploads
     stage: str = "dev"
+    loopback: bool = True  # nobody but this machine reaches us
 
 
 class Request(NamedTuple):
@@ -68,9 +70,12 @@ class Request(NamedTuple):
 
     id: str
     operation: str
-    status: int
+    status: int  # 0 where the connection was reset instead
     start_ns: int
     duration_ns: int
+    queue_ns: int  # from its first byte until the start
+    fault_ns: int  # of it, what a fault plan held it up for
+    fault: str  # the numbers and names of the rules that hit it, such as `1:latency 3:error`
 
 
 @dataclass(slots=True)
@@ -82,6 +87,7 @@ class Service:
     hub: Hub
     passwords: Passwords
     metrics: Metrics
+    gate: Gate | None = None  # where connections come in
     requests: deque[Request] = field(default_factory=lambda: deque(maxlen=REQUESTS_KEPT))
 
 
@@ -97,6 +103,8 @@ class Call:
     session: str | None = None  # the sign-in its token came from
     socket: Socket | None = None
     after: list[Callable[[], None]] = field(default_factory=list)  # done once the answer is written
+    held: int = 0  # ns that faults held it up for
+    faults: list[str] = field(default_factory=list)  # that hit it
 
     @property
     def me(self) -> str:

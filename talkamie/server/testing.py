@@ -4,10 +4,15 @@ A separate application on its own port, plain http, 127.0.0.1 only, and only whe
 it can read who talked to whom and become anybody.
 
     GET  /ledger?since=N&limit=M   {columns, since, rows, total, dropped}: at most 100,000 rows at a time
+    DELETE /ledger                 begin it anew
     GET  /ledger/summary           {total, dropped, fates: {action: {fate: count}}}
     GET  /requests                 {columns, rows}: the last 10,000 https requests
     POST /accounts                 [{email, name, type?, password}] → [{id, email, tokens}], in this order;
                                    an address with an account keeps it and gets new tokens
+    GET  /faults                   {on, plan, seed, rules: [{number, rule, places, seen, hits, achieved_ns,
+                                   truth_ns}]}: the plan as it is followed, and what each rule has done
+    PUT  /faults?name=N&seed=N     a plan (TOML) that replaces the one at work and begins now; answers as GET
+    DELETE /faults                 no faults from now on
 """
 
 from __future__ import annotations
@@ -20,7 +25,8 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 
 from talkamie.contract import SignUp, Tokens, Wire
-from talkamie.server import accounts, clock, security
+from talkamie.server import accounts, clock, faults, security
+from talkamie.server.faults.plan import PlanError, parse
 from talkamie.server.ledger import PAGE
 from talkamie.server.service import Request, Service, given, settled
 
@@ -43,6 +49,9 @@ def make_test_app(service: Service) -> Router:
             limit = int(request.query_params.get("limit", str(PAGE)))
         except ValueError:
             return _json({"error": "since and limit are whole numbers"}, status=400)
+        if request.method == "DELETE":
+            service.hub.ledger.clear()
+            return Response(status_code=204)
         body = service.hub.ledger.rows(since, min(max(limit, 0), PAGE))
         return Response(body, media_type="application/json")
 
@@ -60,12 +69,28 @@ def make_test_app(service: Service) -> Router:
             return _json({"error": str(error)}, status=400)
         return _json(await settled(lambda: _create(service, wanted)))
 
+    async def faults_at_work(request: HttpRequest) -> Response:
+        if request.method == "PUT":
+            if not service.settings.loopback:
+                return _json({"error": faults.LOOPBACK_ONLY}, status=409)
+            name, seed = request.query_params.get("name", "unnamed"), request.query_params.get("seed", "1")
+            try:
+                plan = parse(await request.body(), file="body", name=name, seed=int(seed))
+            except (PlanError, ValueError) as error:
+                return _json({"error": str(error)}, status=400)
+            await faults.switch(service, plan)
+        elif request.method == "DELETE":
+            await faults.switch(service, None)
+        at_work = service.hub.faults
+        return _json({"on": False} if at_work is None else at_work.report())
+
     return Router(
         routes=[
-            Route("/ledger", ledger),
+            Route("/ledger", ledger, methods=["GET", "DELETE"]),
             Route("/ledger/summary", summary),
             Route("/requests", requests),
             Route("/accounts", make_accounts, methods=["POST"]),
+            Route("/faults", faults_at_work, methods=["GET", "PUT", "DELETE"]),
         ],
         redirect_slashes=False,
     )

@@ -76,7 +76,8 @@ class Client:
         """Return the next message. Raises TimeoutError, and ConnectionClosedError with the code received."""
         while not self._messages:
             if self._protocol.close_rcvd is not None or not self._read(timeout):
-                raise ConnectionClosedError(self._protocol.close_rcvd, self._protocol.close_sent, True)
+                theirs, ours = self._protocol.close_rcvd, self._protocol.close_sent
+                raise ConnectionClosedError(theirs, ours, True if theirs and ours else None)
         return self._messages.popleft().decode()
 
     def close(self) -> None:

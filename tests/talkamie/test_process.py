@@ -70,7 +70,16 @@ def test_metrics_count_requests_and_deliveries(people: Callable[..., list[Person
     assert "talkamie_request_seconds_bucket" in text
     assert "process_resident_memory_bytes" in text
     ring = ann.http.get(ann.ready["test"] + "/requests").json()
-    assert ring["columns"] == ["id", "operation", "status", "start_ns", "duration_ns"]
+    assert ring["columns"] == [
+        "id",
+        "operation",
+        "status",
+        "start_ns",
+        "duration_ns",
+        "queue_ns",
+        "fault_ns",
+        "fault",
+    ]
     assert ring["rows"][-1][1:3] == ["get-user-by-token", 200]
 
 

@@ -177,9 +177,14 @@ def test_unknown_paths_and_methods(world: World) -> None:
 
 
 def test_every_answer_tells_its_time_and_name(world: World) -> None:
-    """Server-Timing has app, db and queue; X-Request-Id is the caller's where he gave a sane one."""
+    """Server-Timing has app, db, queue and fault; X-Request-Id is the caller's where he gave a sane one."""
     _, head, _ = world.raw("GET", "/v1/interests")
-    assert [part.split(";")[0] for part in head["server-timing"].split(", ")] == ["app", "db", "queue"]
+    assert [part.split(";")[0] for part in head["server-timing"].split(", ")] == [
+        "app",
+        "db",
+        "queue",
+        "fault",
+    ]
     assert head["x-request-id"]
     _, head, _ = world.raw("GET", "/v1/interests", headers=[("x-request-id", "run-1:7")])
     assert head["x-request-id"] == "run-1:7"

@@ -31,6 +31,7 @@ class FakeConnection:
     closed: tuple[int, str] | None = None
     aborted: bool = False
     backlog: int = 0
+    deaf: bool = False
     received: int = 0
 
     def write_frame(self, frame: bytes) -> None:
@@ -48,6 +49,11 @@ class FakeConnection:
 
     def abort(self) -> None:
         self.aborted = True
+
+    reset = abort
+
+    def deafen(self) -> None:
+        self.deaf = True
 
 
 @dataclass
