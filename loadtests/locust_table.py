@@ -26,7 +26,10 @@ def feed(stats: RequestStats, second: Second) -> None:
     for kind, operation, _, outcome, _, intended, _, _, arrived, _, _, length, error in second.samples:
         if kind in (Kind.STEP, Kind.NOTICE, Kind.PHASE) or outcome == Outcome.CANCELLED:
             continue
-        row = (OPERATIONS[operation].method if kind == Kind.REQUEST else operation.split(".")[0].upper(), operation)
+        row = (
+            OPERATIONS[operation].method if kind == Kind.REQUEST else operation.split(".")[0].upper(),
+            operation,
+        )
         took[row].append(arrived - intended)
         size[row] += length
         if outcome != Outcome.OK:

@@ -61,7 +61,9 @@ class Recorder:
     ) -> None:
         """Add one attempt. Instants in ns, `size` in bytes; see `reports.sample`."""
         instants = intended, sent, first, arrived, seen
-        self._rows["samples"].append((kind, operation, journey, outcome, user, *instants, status, size, error))
+        self._rows["samples"].append(
+            (kind, operation, journey, outcome, user, *instants, status, size, error)
+        )
 
     def send(
         self,

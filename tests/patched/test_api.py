@@ -147,3 +147,16 @@ def test_nobody_there_is_connection_refused() -> None:
         pass
     called = call(url)
     assert (called.outcome, called.error) == (Outcome.BROKEN, "connection refused")
+
+
+def test_a_token_that_would_break_out_of_its_header_is_not_sent() -> None:
+    """Whatever a target hands out as a token: the call fails with its class, until the person signs out."""
+    with listening(answering(http(GOOD))) as url:
+        api = Api(url.replace("ws://", "http://").rstrip("/"), None, timeout=SHORT)
+        for token in ("a\r\nX: y", "a\nb", "ü", "a b", "\0"):
+            api.token = token
+            called = api.call(OPERATIONS["get-user"], None, {"id": "u1"}, expect=())
+            assert (called.outcome, called.error) == (Outcome.FAILED, "token unfit for a header")
+        api.forget()
+        assert api.call(OPERATIONS["get-user"], None, {"id": "u1"}, expect=()).outcome is Outcome.OK
+        api.close()
