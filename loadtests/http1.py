@@ -42,7 +42,7 @@ MAX_COOKIE_BYTES = 8 << 10  # of all cookies together
 _IDEMPOTENT = frozenset({"GET", "PUT", "DELETE", "OPTIONS"})
 _GZIP = 16 + zlib.MAX_WBITS
 _SAYS_HOW_LONG = frozenset({b"content-length", b"transfer-encoding"})
-_OVER = re.compile(rb"max-age\s*=\s*(0|-\d+)", re.IGNORECASE)
+_NO_AGE = re.compile(rb"max-age\s*=\s*(0|-\d+)", re.IGNORECASE)
 _EXPIRES = re.compile(rb"expires\s*=\s*(.+)", re.IGNORECASE)
 
 
@@ -284,7 +284,7 @@ class Cookies:
 
 def _is_over(attribute: bytes) -> bool:
     attribute = attribute.strip()
-    if _OVER.fullmatch(attribute):
+    if _NO_AGE.fullmatch(attribute):
         return True
     if not (found := _EXPIRES.fullmatch(attribute)):
         return False

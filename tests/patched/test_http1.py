@@ -208,6 +208,7 @@ def test_every_answer_has_its_class_and_the_next_call_works(name: str, linger: b
         timeout = SHORT if linger and unfinished else LONG
         assert ending(one, timeout) == ("Expired" if linger and unfinished else expected)
         assert ending(one) == "200 b'ok'"
+        assert b"t=1" not in one.cookies.line  # a trailer sets none
         assert len(one.cookies.line) <= http1.MAX_COOKIE_BYTES + len(b"Cookie: \r\n")
 
 
@@ -315,14 +316,27 @@ def test_a_connection_serves_one_call_after_another() -> None:
     assert peer.requests[1].endswith(b"\r\n\r\n{}")
 
 
+def test_first_is_the_first_byte_and_arrived_the_last() -> None:
+    """An answer in three parts: the one stamp is of the first part, the other of the last."""
+
+    def slow(connection: socket.socket) -> None:
+        heard(connection)
+        for part in (b"HTTP/1.1 200 OK\r\n", b"Content-Length: 2\r\n\r\n", b"ok"):
+            connection.sendall(part)
+            gevent.sleep(0.03)
+
+    with client(slow) as (one, _):
+        answer = ask(one)
+    assert answer.arrived - answer.first > clock.ns(0.05)
+
+
 def test_what_is_said_of_a_connection_is_done() -> None:
-    """After `Connection: close`, HTTP/1.0 without a word, or an answer without end, it is not used again."""
+    """After `Connection: close`, or HTTP/1.0 without a word, we let go of it though the peer does not."""
     for answer in (
         http(extra=b"Connection: close\r\n"),
         b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
-        b"HTTP/1.1 200 OK\r\n\r\nok",
     ):
-        with client(once(answer)) as (one, peer):
+        with client(once(answer, linger=True)) as (one, peer):
             assert [ending(one), ending(one)] == ["200 b'ok'"] * 2
             assert peer.connections == 2
 
@@ -373,6 +387,20 @@ def test_only_what_may_be_repeated_is_sent_again() -> None:
             ask(one)
             assert ending(one, method=method) == ("200 b'ok'" if again else "Closed")
             assert peer.connections == 1 + again
+
+
+def test_what_was_begun_to_be_answered_is_not_sent_again() -> None:
+    """One byte of an answer says that the request was taken: the call is a failure, of GET too."""
+
+    def breaks_off(connection: socket.socket) -> None:
+        heard(connection)
+        connection.sendall(http())
+        heard(connection)
+        connection.sendall(b"H")
+
+    with client(breaks_off) as (one, peer):
+        assert [ending(one), ending(one)] == ["200 b'ok'", "Closed"]
+        assert peer.connections == 1
 
 
 def test_a_new_connection_is_not_tried_twice() -> None:
@@ -431,20 +459,20 @@ def test_waiting_for_a_connection_ends_in_time() -> None:
 
 
 def test_a_killed_call_leaves_no_connection() -> None:
-    """A greenlet that is killed while it waits: the next call does not get its answer."""
+    """A greenlet that is killed while it waits: its connection ends, and the next call has its own answer."""
+    ended = []
 
     def slow(connection: socket.socket) -> None:
         heard(connection)
-        gevent.sleep(0.05)
-        connection.sendall(http(b"slow"))
-        connection.recv(1)
+        ended.append(connection.recv(1))
 
     with client(slow) as (one, _):
         call = gevent.spawn(ask, one)
         gevent.sleep(0.02)
         call.kill()
-        gevent.sleep(0.05)
         assert ending(one) == "200 b'ok'"
+        gevent.sleep(0.02)
+        assert ended == [b""]
 
 
 @pytest.mark.parametrize("target", ["/a b", "/a\r\nX: y", "/a\nb", "/\x7f", "/ü", "/\0"])
