@@ -40,6 +40,7 @@ MAX_ANSWER = 8 << 20  # bytes as sent, and bytes of the body once unpacked
 MAX_COOKIE_BYTES = 8 << 10  # of all cookies together
 
 _IDEMPOTENT = frozenset({"GET", "PUT", "DELETE", "OPTIONS"})
+_WITH_LENGTH = frozenset({"POST", "PUT", "PATCH"})  # even without a body (RFC 9110 8.6)
 _GZIP = 16 + zlib.MAX_WBITS
 _SAYS_HOW_LONG = frozenset({b"content-length", b"transfer-encoding"})
 _NO_AGE = re.compile(rb"max-age\s*=\s*(0|-\d+)", re.IGNORECASE)
@@ -144,29 +145,23 @@ class Connection:
         self.first = self.first or arrived
         self._total += len(data)
         self._surroundings += len(data)
+        fault: BaseException | None = None
         try:
             self._parser.feed_data(data)
         except HttpParserCallbackError as error:
-            self._stop(error.__context__)
+            fault = error.__context__
         except (HttpParserError, HttpParserUpgrade):
-            self._stop(BadAnswer("not HTTP"))
-        else:
-            if self._complete:
-                self._settle(arrived)
-            elif self._surroundings > MAX_HEAD:
-                self._fail(BadAnswer("head of the answer too large"))
-            elif self._total > MAX_ANSWER:
-                self._fail(BadAnswer("answer too large"))
-            return
+            fault = BadAnswer("not HTTP")
         if self._complete:
+            if fault is not None:  # not with the answer, but with what came behind it
+                self.unasked, self.keeps = True, False
             self._settle(arrived)
-
-    def _stop(self, error: BaseException | None) -> None:
-        """The parser does not go on: over the answer, or over what came behind it."""
-        if self._complete:
-            self.unasked, self.keeps = True, False
-        else:
-            self._fail(error or BadAnswer("not HTTP"))
+        elif fault is not None:
+            self._fail(fault)
+        elif self._surroundings > MAX_HEAD:
+            self._fail(BadAnswer("head of the answer too large"))
+        elif self._total > MAX_ANSWER:
+            self._fail(BadAnswer("answer too large"))
 
     def _on_end(self, error: BaseException | None) -> None:
         if self._wait is None:
@@ -177,14 +172,14 @@ class Connection:
             self._fail(error or Closed("connection closed"))
 
     def _settle(self, arrived: int) -> None:
-        wait, self._wait = self._wait, None
-        if wait is not None:
-            wait.set(arrived)
+        assert self._wait is not None
+        self._wait.set(arrived)
+        self._wait = None
 
     def _fail(self, error: BaseException) -> None:
-        wait, self._wait = self._wait, None
-        if wait is not None:
-            wait.fail(error)
+        assert self._wait is not None
+        self._wait.fail(error)
+        self._wait = None
         self._stream.close()
 
     # --- The parser's listeners: what they raise stops it ---
@@ -321,7 +316,8 @@ class Client:
         """
         assert is_token(target), f"not to be written into a request: {target!r}"
         line = f"{method} {target}".encode("ascii")
-        length = b"Content-Length: %d\r\n" % len(body or b"") if body is not None or method != "GET" else b""
+        says_length = body is not None or method in _WITH_LENGTH
+        length = b"Content-Length: %d\r\n" % len(body or b"") if says_length else b""
         request = b"".join((line, self._head, headers, self.cookies.line, length, b"\r\n", body or b""))
         if not self._free.acquire(blocking=False):
             wait = max(0, deadline - clock.now()) / clock.SECOND
