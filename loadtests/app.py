@@ -18,7 +18,7 @@ from msgspec import UNSET
 from loadtests import clock
 from loadtests.api import Api
 from loadtests.fanout import CALL, CHAT, RECEIPT, SIGNAL, call_owed
-from loadtests.link import Link, LinkError, NoAnswer, Received
+from loadtests.link import Connected, Link, LinkError, NoAnswer, Received
 from loadtests.wire import Opened
 from reports.sample import Accepted, Kind, Outcome
 from scenarios.actor import Answer, Finished, Refused, Unanswered
@@ -133,7 +133,7 @@ class App(LocustUser):
         self._phase(Kind.CONNECT, "https.connect", opened.began, opened.secured)
         self._phases("https.connect", opened)
 
-    def _phases(self, connect: str, opened: Opened) -> None:
+    def _phases(self, connect: str, opened: Opened | Connected) -> None:
         """Write down what a connect was made of. A plain connection has no TLS."""
         self._phase(Kind.PHASE, f"{connect}.tcp", opened.began, opened.connected)
         if opened.secured > opened.connected:
@@ -175,7 +175,7 @@ class App(LocustUser):
         link = Link(self._on_push, self._on_cut)
 
         def connect() -> None:
-            link.connect(books.target.wss, books.tls, timeout=timeout)
+            self._phases("wss.connect", link.connect(books.target.wss, books.tls, timeout=timeout))
 
         self._attempt(Kind.CONNECT, "wss.connect", 0, connect)
         self._link, self._socket = link, books.next_socket()
