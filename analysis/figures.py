@@ -27,6 +27,7 @@ GROUPS = {
     Kind.SOCKET: "wss",
     Kind.PING: "ping",
     Kind.CONNECT: "connect",
+    Kind.PHASE: "phases",
     Kind.NOTICE: "notices",
     Kind.STEP: "steps",
 }
@@ -34,7 +35,7 @@ ANSWERED = (Kind.REQUEST, Kind.SOCKET, Kind.PING, Kind.CONNECT)
 """What has an answer, and so a time."""
 
 ATTEMPTS = (*ANSWERED, Kind.NOTICE)
-"""What counts as an attempt. A step is made of these, so it would count them twice."""
+"""What counts as an attempt. A step is made of these, a phase is a part of one: they would count twice."""
 
 PUSHES = {
     "chat.delivered": "new-message",
@@ -75,6 +76,7 @@ class OperationFigures(Struct, frozen=True):
     errors: Share | None
     response: Times
     service: Times
+    first: Times  # time to first byte, of https operations
 
 
 class DeliveryFigures(Struct, frozen=True):
@@ -223,6 +225,7 @@ def _operation(kind: Kind, name: str, rows: pd.DataFrame, span: int) -> Operatio
         errors=errors(rows),
         response=times(values(ok, "response")) if kind is not Kind.NOTICE else Times(0),
         service=times(values(ok, "service")) if kind is not Kind.NOTICE else Times(0),
+        first=times(values(ok[ok["first"] > 0], "first_byte")),
     )
 
 

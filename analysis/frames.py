@@ -40,7 +40,7 @@ class Frames:
 
     @cached_property
     def samples(self) -> pd.DataFrame:
-        """One row per attempt, with response, service, send_lag, read_lag, second, phase and steady."""
+        """One row per attempt, with durations, second, phase and steady: see samples_frame."""
         return samples_frame(self._run.samples(), self.manifest)
 
     @cached_property
@@ -67,11 +67,15 @@ class Frames:
 
 
 def samples_frame(table: pa.Table, manifest: Manifest) -> pd.DataFrame:
-    """Return the samples with their durations in ns; right for no rows at all."""
+    """Return the samples with their durations in ns; right for no rows at all.
+
+    `first_byte`, the time to the first byte, means something only where `first` is not 0.
+    """
     frame = _pandas(table)
     return frame.assign(
         response=frame["arrived"] - frame["intended"],
         service=frame["arrived"] - frame["sent"],
+        first_byte=frame["first"] - frame["sent"],
         send_lag=frame["sent"] - frame["intended"],
         read_lag=frame["seen"] - frame["arrived"],
         second=_seconds(frame["arrived"], manifest),

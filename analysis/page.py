@@ -54,7 +54,8 @@ TITLES = {
     "https": "https operations",
     "wss": "wss requests, from a frame to its answer",
     "ping": "pings",
-    "connect": "connects: TCP, TLS and the websocket's handshake",
+    "connect": "new connections: TCP, TLS and, of a socket, the websocket's handshake",
+    "phases": "phases of new connections",
     "notices": "frames that have no answer",
     "steps": "steps of journeys",
 }

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import gevent
 import msgspec
-from locust.contrib.fasthttp import FastHttpUser
+from locust import User as LocustUser
 from msgspec import UNSET
 
 from loadtests import clock
 from loadtests.api import Api
 from loadtests.fanout import CALL, CHAT, RECEIPT, SIGNAL, call_owed
-from loadtests.link import Link, LinkError, NoAnswer, Received
+from loadtests.link import Connected, Link, LinkError, NoAnswer, Received
+from loadtests.wire import Opened
 from reports.sample import Accepted, Kind, Outcome
 from scenarios.actor import Answer, Finished, Refused, Unanswered
 from talkamie.contract import (
@@ -49,24 +50,22 @@ if TYPE_CHECKING:
 _CLOSE_TIMEOUT_S = 2.0
 
 
-class App(FastHttpUser):
+class App(LocustUser):
     """One open page of the service. Implements the network half of `scenarios.actor.Actor`."""
 
     abstract = True
-    insecure = False
-    max_redirects = 0
     books: ClassVar[Run]  # of the current run, set when it starts
     chats: dict[str, Chat]
 
     def __init__(self, environment: Any) -> None:
-        books = self.books
-        timeout = books.scenario.client.timeout_s
-        self.host = books.target.https
-        self.network_timeout = self.connection_timeout = timeout
-        # It must take `cafile`: else the library loads all public authorities into our context, 27 ms a user.
-        self.ssl_context_factory = lambda cafile=None: books.tls
         super().__init__(environment)
-        self.api = Api(self.client, books.target.https, timeout=timeout)
+        books = self.books
+        self.api = Api(
+            books.target.https,
+            books.tls,
+            timeout=books.scenario.client.timeout_s,
+            on_open=self._on_https_open,
+        )
         self.number = books.join(self)
         self._link: Link | None = None
         self._socket = 0
@@ -74,6 +73,11 @@ class App(FastHttpUser):
         self._intended = 0
         self.user = User()
         self.extras = books.target.extras
+
+    def on_stop(self) -> None:
+        """See Locust's User: the page is closed."""
+        self.api.close()
+        self.books.strange += self.api.unasked
 
     def pushed(self, action: str, push: Any, arrived: int) -> None:
         """Take in a push that is on record; for the person's half."""
@@ -89,15 +93,17 @@ class App(FastHttpUser):
         """See Actor."""
         self._leave_if_finished()
         row = ALL_OPERATIONS[operation]
-        intended, journey = self._take_intended(), self._journey
+        # Connecting is part of what the person waits for, so it begins here and not when it was sent.
+        intended, journey = self._take_intended() or clock.now(), self._journey
         called = self.api.call(row, body, fields, expect=expect)
         self.books.recorder.sample(
             Kind.REQUEST,
             operation,
             journey=journey,
             user=self.number,
-            intended=intended or called.sent,
+            intended=intended,
             sent=called.sent,
+            first=called.first,
             arrived=called.arrived,
             seen=called.seen,
             outcome=called.outcome,
@@ -112,7 +118,7 @@ class App(FastHttpUser):
                 called.data,
                 me=self.user.id,
                 accepted=_accepted(called.outcome, called.status),
-                intended=intended or called.sent,
+                intended=intended,
                 sent=called.sent,
                 settled=called.arrived,
             )
@@ -122,6 +128,29 @@ class App(FastHttpUser):
             self.books.refused(operation, called.error, called.text)
             raise Refused(operation, called.status, called.text)
         raise Unanswered(f"{operation}: {called.error}")
+
+    def _on_https_open(self, opened: Opened) -> None:
+        """Write down that a call opened a connection. One that could not be opened is that call's failure."""
+        self._phase(Kind.CONNECT, "https.connect", opened.began, opened.secured)
+        self._phases("https.connect", opened)
+
+    def _phases(self, connect: str, opened: Opened | Connected) -> None:
+        """Write down what a connect was made of. A plain connection has no TLS."""
+        self._phase(Kind.PHASE, f"{connect}.tcp", opened.began, opened.connected)
+        if opened.secured > opened.connected:
+            self._phase(Kind.PHASE, f"{connect}.tls", opened.connected, opened.secured)
+
+    def _phase(self, kind: Kind, operation: str, began: int, ended: int) -> None:
+        self.books.recorder.sample(
+            kind,
+            operation,
+            journey=self._journey,
+            user=self.number,
+            intended=began,
+            sent=began,
+            arrived=ended,
+            seen=ended,
+        )
 
     def together(self, *calls: Callable[[], Any]) -> None:
         """See Actor."""
@@ -147,7 +176,7 @@ class App(FastHttpUser):
         link = Link(self._on_push, self._on_cut)
 
         def connect() -> None:
-            link.connect(books.target.wss, books.tls, timeout=timeout)
+            self._phases("wss.connect", link.connect(books.target.wss, books.tls, timeout=timeout))
 
         self._attempt(Kind.CONNECT, "wss.connect", 0, connect)
         self._link, self._socket = link, books.next_socket()

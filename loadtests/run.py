@@ -36,7 +36,7 @@ from scenarios.workload import Scenario
 
 _WORKER = "local"
 _DRAIN_POLL_S = 0.02
-_LIBRARIES = ("locust", "gevent", "websockets", "geventhttpclient", "msgspec", "pyarrow")
+_LIBRARIES = ("locust", "gevent", "websockets", "httptools", "msgspec", "pyarrow")
 
 
 class Participant(Protocol):

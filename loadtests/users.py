@@ -86,6 +86,7 @@ class VirtualUser(App):
         """See Actor."""
         self.close_socket()
         self.api.forget()
+        self.api.close()  # somebody else comes with a browser of their own
         self._become_somebody()
 
     def open_socket(self) -> None:

@@ -50,7 +50,9 @@ OPERATIONS = (
     (Kind.SOCKET, "wss.send-message", 4.4, 0.27),
     (Kind.SOCKET, "wss.get-messages", 6.0, 0.05),
     (Kind.PING, "wss.ping", 1.1, 0.10),
-    (Kind.CONNECT, "wss.connect", 14.0, 0.03),
+    (Kind.CONNECT, "https.connect", 9.0, 0.01),
+    (Kind.CONNECT, "wss.connect", 14.0, 0.01),
+    (Kind.PHASE, "wss.connect.tls", 8.0, 0.01),
     (Kind.STEP, "chat.open", 21.0, 0.02),
 )
 
@@ -126,6 +128,7 @@ def samples(
     intended = ORIGIN + np.sort(rng.uniform(0, max(seconds - 1, 0.5), n) * SECOND).astype(np.int64)
     sent = intended + rng.exponential(0.05 * MS, n).astype(np.int64)
     arrived = sent + (median * slow * rng.lognormal(0, 0.45, n) * MS).astype(np.int64)
+    https = np.array([each[0] == Kind.REQUEST for each in OPERATIONS])[which]
     bad = rng.random(n) < failing
     outcome = np.where(bad, rng.choice([Outcome.FAILED, Outcome.TIMEOUT, Outcome.BROKEN], n), Outcome.OK)
     named = np.array(["", "http-500", "timeout", "connection-reset", ""])[outcome]
@@ -138,6 +141,7 @@ def samples(
             "user": rng.integers(0, 120, n),
             "intended": intended,
             "sent": sent,
+            "first": np.where(https & ~bad, sent + (arrived - sent) * 3 // 4, 0),
             "arrived": arrived,
             "seen": arrived + rng.exponential(0.1 * MS, n).astype(np.int64),
             "status": np.where(bad, 500, 200),
