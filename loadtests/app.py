@@ -11,13 +11,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import gevent
-import msgspec
 from locust.contrib.fasthttp import FastHttpUser
 from msgspec import UNSET
 
 from loadtests import clock
 from loadtests.api import Api
-from loadtests.fanout import CALL, CHAT, RECEIPT, SIGNAL, call_owed
+from loadtests.keys import CALL, CHAT, SIGNAL
 from loadtests.link import Link, LinkError, NoAnswer, Received
 from reports.sample import Accepted, Kind, Outcome
 from scenarios.actor import Answer, Finished, Refused, Unanswered
@@ -25,7 +24,6 @@ from talkamie.contract import (
     FIRST_PING_S,
     OPERATIONS,
     Action,
-    AlertData,
     Authenticate,
     CallData,
     Chat,
@@ -37,8 +35,6 @@ from talkamie.contract import (
     SendMessage,
     SendSignal,
     Session,
-    Signal,
-    SignalData,
     UpdateMessages,
     User,
 )
@@ -72,6 +68,7 @@ class App(FastHttpUser):
         self._socket = 0
         self._journey = ""
         self._intended = 0
+        self._marked: set[str] = set()  # messages that this app has marked read
         self.user = User()
 
     def pushed(self, action: str, push: Any, arrived: int) -> None:
@@ -151,10 +148,13 @@ class App(FastHttpUser):
             lambda: link.connect(books.target.wss, books.tls, timeout=timeout),
         )
         self._link, self._socket = link, books.next_socket()
-        answer = self._request(
-            Authenticate(action="authenticate", token=self.api.token), where=lambda user: user.id == me
-        )
         assert me is not UNSET
+        authenticate = Authenticate(action="authenticate", token=self.api.token)
+        try:
+            answer = self._request(authenticate, where=lambda user: user.id == me)
+        except Unanswered:
+            books.ledger.perhaps_online(me)
+            raise
         books.ledger.online(me, self._socket, sent=answer.sent, at=answer.arrived)
         books.arrived_online(self.number)
         gevent.spawn(self._keep_pinging, link)
@@ -234,9 +234,11 @@ class App(FastHttpUser):
         """See Actor."""
         intended = self._intended
         received = self._request(frame, where=_same_chat(getattr(frame, "chat_id", None)), expect=expect)
-        if isinstance(received.data, CallData) and (owed := call_owed(frame.action, received.data)):
-            marker, to = owed
-            self._owes(marker, CALL, to, intended or received.sent, received.sent, received.arrived)
+        if isinstance(received.data, CallData):
+            assert self.user.id is not UNSET
+            if owed := self.books.ledger.call_owed(frame.action, received.data, self.user.id):
+                marker, to = owed
+                self._owes(marker, CALL, to, intended or received.sent, received.sent, received.arrived)
         page = received.frame.pagination
         key = UNSET if page is UNSET else page.last_evaluated_key
         return Answer(received.data, key)
@@ -251,50 +253,67 @@ class App(FastHttpUser):
         to: Id = chat.user.id
         key, marked = run.ledger.mark(text)
         frame = SendMessage(action="send-message", chat_id=chat.id, message=MessageText(text=marked))
-        accepted, stamps = Accepted.UNKNOWN, [0]
+        answer = self._request_that_owes(
+            frame,
+            lambda _, **how: run.ledger.settle(key, CHAT, sender=me, recipient=to, **how),
+            where=lambda data: data.message.text == marked,
+            on_send=lambda at: run.ledger.sending(key, to, sent=at),
+        )
+        run.ledger.waits_for(answer.data.message, sender=me, recipient=to, sent=answer.sent)
+
+    def mark_read(self, chat: Chat, messages: list[Message]) -> None:
+        """See Actor. Each message once: a list may bring one whose push is still to come."""
+        ledger, me, socket = self.books.ledger, self.user.id, self._socket
+        assert chat.id is not UNSET
+        assert me is not UNSET
+        unread = [each for each in messages if str(each.id) not in self._marked]
+        marks = {str(each.id): ReadMark(status="read") for each in unread}
+        if not marks:
+            return
+
+        def owe(answer: Received | None, **how: Any) -> None:
+            # What the target does not name it did not change: that owes nobody anything.
+            changed = [each for each in unread if answer is None or str(each.id) in answer.data.messages_map]
+            ledger.marked_read(changed, reader=me, socket=socket, **how)
+
+        self._request_that_owes(
+            UpdateMessages(action="update-messages", chat_id=chat.id, messages_map=marks),
+            owe,
+            where=lambda data: not marks.keys().isdisjoint(data.messages_map),
+        )
+        self._marked |= marks.keys()
+
+    def _request_that_owes(
+        self,
+        frame: Action,
+        owe: Callable[..., None],
+        *,
+        where: Callable[[Any], bool],
+        on_send: Callable[[int], None] = lambda _: None,
+    ) -> Received:
+        """Do a request that others hear of; `owe(answer, **how)` writes that down, whatever came of it.
+
+        `how` is what `Ledger.settle` is told of the request. Raises Refused or Unanswered.
+        """
+        intended, sent = self._intended, 0
+        answer, accepted = None, Accepted.UNKNOWN
 
         def sending(at: int) -> None:
-            stamps[0] = at
-            run.ledger.sending(key, to, sent=at)
+            nonlocal sent
+            sent = at
+            on_send(at)
 
-        intended = self._intended
         try:
-            answer = self._request(frame, where=lambda data: data.message.text == marked, on_send=sending)
+            answer = self._request(frame, where=where, on_send=sending)
             accepted = Accepted.YES
         except Refused as refusal:
             accepted = _accepted(Outcome.FAILED, refusal.status)
             raise
         finally:
-            if stamps[0]:
-                run.ledger.settle(
-                    key,
-                    CHAT,
-                    sender=me,
-                    recipient=to,
-                    accepted=accepted,
-                    intended=intended or stamps[0],
-                    sent=stamps[0],
-                    settled=clock.now(),
-                )
-        run.ledger.waits_for(answer.data.message, sender=me, recipient=to)
-
-    def mark_read(self, chat: Chat, messages: list[Message]) -> None:
-        """See Actor."""
-        me = self.user.id
-        assert chat.id is not UNSET
-        assert me is not UNSET
-        marks = {str(each.id): ReadMark(status="read") for each in messages}
-        intended = self._intended
-        answer = self._request(
-            UpdateMessages(action="update-messages", chat_id=chat.id, messages_map=marks),
-            where=lambda data: not marks.keys().isdisjoint(data.messages_map),
-        )
-        for each in messages:
-            # Only messages that the target says it changed: one marked before owes nobody anything.
-            if str(each.id) in answer.data.messages_map and each.sender is not UNSET:
-                assert each.sender.id is not UNSET
-                stamps = intended or answer.sent, answer.sent, answer.arrived
-                self._owes(f"read:{each.id}", RECEIPT, each.sender.id, *stamps)
+            if sent:
+                how = {"intended": intended or sent, "sent": sent, "settled": clock.now()}
+                owe(answer, accepted=accepted, **how)
+        return answer
 
     def _request(
         self,
@@ -388,8 +407,7 @@ class App(FastHttpUser):
             if isinstance(data, Frame):
                 self._told_no(action, data, arrived, seen)
                 return
-            push = _inside(data)
-            self.books.ledger.pushed(action, push, me, self._socket, arrived=arrived, seen=seen)
+            push = self.books.ledger.pushed(action, data, me, self._socket, arrived=arrived, seen=seen)
             self.pushed(action, push, arrived)
         except Exception as error:
             # The reader must go on, but what was lost here is lost from the books.
@@ -482,17 +500,6 @@ def _accepted(outcome: Outcome, status: int) -> Accepted:
     if 400 <= status < 500:
         return Accepted.NO
     return Accepted.YES if outcome is Outcome.OK else Accepted.UNKNOWN
-
-
-def _inside(data: Any) -> Any:
-    """Return what a push is about: its alert, its signal, or all of it."""
-    match data:
-        case AlertData():
-            return data.alert
-        case SignalData():
-            return msgspec.json.decode(data.signal, type=Signal)
-        case _:
-            return data
 
 
 def _same_chat(chat_id: Id | None) -> Callable[[Any], bool] | None:
