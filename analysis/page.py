@@ -19,7 +19,7 @@ import jinja2
 import msgspec
 from markupsafe import Markup, escape
 
-from analysis import notebook
+from analysis import curves, notebook
 from analysis import verdict as judging
 from analysis.figures import GROUPS
 from analysis.files import write_private
@@ -106,6 +106,14 @@ class Report:
                 unlike=_unlike(self.manifest, self.against_manifest),
             )
         )
+
+    def deliveries(self) -> Html:
+        """Return the ledger's tables and, where fan-outs had several sizes, what their size costs."""
+        rows, ledger = self.verdict.fanout_sizes, self.section("deliveries")
+        if not rows:
+            return ledger
+        chart = self.titled("fan-out size, latency and completion", curves.sizes(rows))
+        return Html(ledger + chart + self.section("sizes"))
 
     def titled(self, title: str, chart: Any) -> Html:
         """Return a chart below its title."""
