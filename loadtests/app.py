@@ -42,7 +42,7 @@ from talkamie.contract import (
 if TYPE_CHECKING:
     from loadtests.run import Run
 
-_CLOSE_TIMEOUT_S = 2.0
+CLOSE_TIMEOUT_S = 2.0
 
 
 class App(FastHttpUser):
@@ -83,7 +83,7 @@ class App(FastHttpUser):
 
     def call(self, operation: str, body: Any = None, *, expect: tuple[int, ...] = (), **fields: Any) -> Any:
         """See Actor."""
-        self._leave_if_finished()
+        self.leave_if_finished()
         row = OPERATIONS[operation]
         intended, journey = self._take_intended(), self._journey
         called = self.api.call(row, body, fields, expect=expect)
@@ -136,33 +136,49 @@ class App(FastHttpUser):
 
     def open_socket(self) -> None:
         """See Actor."""
-        self._leave_if_finished()
+        self.leave_if_finished()
         self.close_socket()
-        books, me = self.books, self.user.id
-        timeout = books.scenario.client.timeout_s
         link = Link(self._on_push, self._on_cut)
-        self._attempt(
+        self.connect(link)
+        self._link, self._socket = link, self.books.next_socket()
+        self.authenticate(link, self._socket)
+        self.books.arrived_online(self.number)
+        interval_s = self.books.scenario.client.ping_interval_s
+        gevent.spawn(self.keep_pinging, link, interval_s, lambda: link is self._link)
+
+    def connect(self, link: Link) -> None:
+        """Do the handshakes of a socket of this person. Raises Unanswered."""
+        books, timeout = self.books, self.books.scenario.client.timeout_s
+        self.attempt(
             Kind.CONNECT,
             "wss.connect",
             0,
             lambda: link.connect(books.target.wss, books.tls, timeout=timeout),
         )
-        self._link, self._socket = link, books.next_socket()
+
+    def authenticate(self, link: Link, socket: int) -> None:
+        """Sign in on a socket, which is online from then on. Raises Refused or Unanswered."""
+        self.leave_if_finished()
+        ledger, me, timeout = self.books.ledger, self.user.id, self.books.scenario.client.timeout_s
         assert me is not UNSET
-        authenticate = Authenticate(action="authenticate", token=self.api.token)
+        frame = Authenticate(action="authenticate", token=self.api.token)
         try:
-            answer = self._request(authenticate, where=lambda user: user.id == me)
+            answer = self.attempt(
+                Kind.SOCKET,
+                "wss.authenticate",
+                0,
+                lambda: link.request(frame, timeout=timeout, where=lambda user: user.id == me),
+            )
         except Unanswered:
-            books.ledger.perhaps_online(me)
+            ledger.perhaps_online(me)
             raise
-        books.ledger.online(me, self._socket, sent=answer.sent, at=answer.arrived)
-        books.arrived_online(self.number)
-        gevent.spawn(self._keep_pinging, link)
+        assert answer is not None
+        ledger.online(me, socket, sent=answer.sent, at=answer.arrived)
 
     def close_socket(self) -> None:
         """See Actor."""
         if link := self._let_go():
-            link.close(timeout=_CLOSE_TIMEOUT_S)
+            link.close(timeout=CLOSE_TIMEOUT_S)
             self.books.strange += link.strange
 
     def drop_socket(self) -> None:
@@ -180,7 +196,7 @@ class App(FastHttpUser):
 
     def tell(self, frame: Action) -> None:
         """See Actor. Silence means yes: a refusal comes as a frame of its own, and is written down then."""
-        self._leave_if_finished()
+        self.leave_if_finished()
         operation, intended = f"wss.{frame.action}", self._take_intended()
         key = ""
         if isinstance(frame, SendSignal):
@@ -324,12 +340,12 @@ class App(FastHttpUser):
         expect: tuple[int, ...] = (),
     ) -> Received:
         """Do one wss request. Raises Refused or Unanswered."""
-        self._leave_if_finished()
+        self.leave_if_finished()
         link, operation = self._link, f"wss.{frame.action}"
         if link is None:
             raise Unanswered(f"{operation}: no socket")
         timeout = self.books.scenario.client.timeout_s
-        received = self._attempt(
+        received = self.attempt(
             Kind.SOCKET,
             operation,
             self._take_intended(),
@@ -339,7 +355,7 @@ class App(FastHttpUser):
         assert received is not None
         return received
 
-    def _attempt(
+    def attempt(
         self,
         kind: Kind,
         operation: str,
@@ -385,30 +401,43 @@ class App(FastHttpUser):
             raise Unanswered(f"{operation}: {error}")
         return received
 
-    def _keep_pinging(self, link: Link) -> None:
+    def keep_pinging(self, link: Link, interval_s: float, in_use: Callable[[], bool]) -> None:
         """Ping as the app does: soon after coming online, then some time after each answer."""
-        client = self.books.scenario.client
+        timeout = self.books.scenario.client.timeout_s
         due = clock.now() + clock.ns(FIRST_PING_S)
         while True:
             gevent.sleep(max(0, due - clock.now()) / clock.SECOND)
-            if link.ended or link is not self._link or self.books.finishing:
+            if link.ended or not in_use() or self.books.finishing:
                 return
             try:
-                self._attempt(Kind.PING, "wss.ping", due, lambda: link.ping(timeout=client.timeout_s))
+                self.attempt(Kind.PING, "wss.ping", due, lambda: link.ping(timeout=timeout))
             except (Refused, Unanswered):
                 return  # a lost answer ends the chain, as it does in the app
-            due = clock.now() + clock.ns(client.ping_interval_s)
+            due = clock.now() + clock.ns(interval_s)
 
     def _on_push(self, action: str, data: Any, arrived: int, seen: int) -> None:
-        """Take in a push: on record first, then to the person."""
+        self.take_in(self._socket, action, data, arrived, seen, hear=self.pushed)
+
+    def take_in(
+        self,
+        socket: int,
+        action: str,
+        data: Any,
+        arrived: int,
+        seen: int,
+        *,
+        hear: Callable[[str, Any, int], None] | None = None,
+    ) -> None:
+        """Take in a push on a socket of this person: on record first, then to the person, who may `hear`."""
         me = self.user.id
         try:
             assert me is not UNSET
             if isinstance(data, Frame):
                 self._told_no(action, data, arrived, seen)
                 return
-            push = self.books.ledger.pushed(action, data, me, self._socket, arrived=arrived, seen=seen)
-            self.pushed(action, push, arrived)
+            push = self.books.ledger.pushed(action, data, me, socket, arrived=arrived, seen=seen)
+            if hear:
+                hear(action, push, arrived)
         except Exception as error:
             # The reader must go on, but what was lost here is lost from the books.
             self.books.trouble(f"a push ({action}) could not be taken in: {type(error).__name__}: {error}")
@@ -439,7 +468,7 @@ class App(FastHttpUser):
 
     # --- Time ---
 
-    def _leave_if_finished(self) -> None:
+    def leave_if_finished(self) -> None:
         if self.books.finishing:
             raise Finished
 
