@@ -330,3 +330,8 @@ class Ledger:
     def sockets(self) -> int:
         """Return how many sockets are online."""
         return sum(map(len, self._online.values()))
+
+    @property
+    def people(self) -> int:
+        """Return how many people have a socket that is online."""
+        return sum(map(bool, self._online.values()))

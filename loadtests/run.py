@@ -193,7 +193,7 @@ class Run:
             "elapsed_s": (clock.now() - self.manifest.origin_ns) / clock.SECOND,
             "phase": self.phase(),
             "users": len(self._people),
-            "online": self.ledger.sockets,
+            "online": self.ledger.people,
             "groups": self.recorder.recent(),
             "counts": dict(self.recorder.counts),
             "failures": dict(self.recorder.failures),

@@ -227,7 +227,7 @@ def _explain(error: str, text: str, file: str) -> str:
 
 
 def _keys(path: str | None) -> list[str]:
-    return [key for key in (path or "").strip(".").replace("[...]", "").split(".") if key]
+    return [key for key in re.sub(r"\[(\d+|\.{3})\]", "", path or "").split(".") if key]
 
 
 def _known_keys(path: list[str]) -> list[str]:
