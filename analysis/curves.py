@@ -5,6 +5,7 @@ Both axes are logarithmic: a target that writes to one socket after the other sh
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from analysis.axes import key, log_time, named, positive
-from analysis.charts import WIDE, no_data
+from analysis.charts import WIDE
 from analysis.fanouts import SizeFigures
 from analysis.svg import STYLE, Chart, colour, render
 
@@ -21,17 +22,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PANELS = 2
-NAME = "sizes"
 SHADES = {"fanout": "blue", "completion": "orange"}
 STYLES = (("p50", "-"), ("p90", (0, (4, 2))))
 
 
-def sizes(rows: Sequence[SizeFigures]) -> Chart:
-    """Draw p50 and p90 over the size, of the kinds of delivery with the largest fan-outs."""
-    drawn = [row for row in rows if row.fanout.p50]
-    kinds = sorted({row.operation for row in drawn}, key=lambda kind: (-_largest(drawn, kind), kind))[:PANELS]
+def sizes(rows: Sequence[SizeFigures]) -> Chart | None:
+    """Draw p50 and p90 over the size, of the kinds of delivery with the largest fan-outs.
+
+    None where no kind has two sizes with enough messages to show a median.
+    """
+    drawn = [row for row in rows if row.completion.p50]
+    several = [kind for kind, count in Counter(row.operation for row in drawn).items() if count > 1]
+    kinds = sorted(several, key=lambda kind: (-_largest(drawn, kind), kind))[:PANELS]
     if not kinds:
-        return no_data(NAME, "Too few messages of each size to show how long they took.", WIDE)
+        return None
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDE, 3.0))
         grid = figure.subplots(1, len(kinds), sharey=True, squeeze=False, gridspec_kw={"wspace": 0.12})[0]
@@ -40,7 +44,7 @@ def sizes(rows: Sequence[SizeFigures]) -> Chart:
             named(axes, kind)
         log_time(grid[0])
         key(grid[-1], [("per recipient", SHADES["fanout"]), ("until the last one", SHADES["completion"])])
-    return render(figure, NAME, "Latency per recipient and completion by the size of the fan-out")
+    return render(figure, "sizes", "Latency per recipient and completion by the size of the fan-out")
 
 
 def _largest(rows: Sequence[SizeFigures], kind: str) -> int:

@@ -109,11 +109,9 @@ class Report:
 
     def deliveries(self) -> Html:
         """Return the ledger's tables and, where fan-outs had several sizes, what their size costs."""
-        rows, ledger = self.verdict.fanout_sizes, self.section("deliveries")
-        if not rows:
-            return ledger
-        chart = self.titled("fan-out size, latency and completion", curves.sizes(rows))
-        return Html(ledger + chart + self.section("sizes"))
+        chart = curves.sizes(self.verdict.fanout_sizes)
+        drawn = self.titled("fan-out size, latency and completion", chart) if chart else ""
+        return Html(self.section("deliveries") + drawn + self.section("sizes"))
 
     def titled(self, title: str, chart: Any) -> Html:
         """Return a chart below its title."""
