@@ -363,8 +363,12 @@ class App(FastHttpUser):
         do: Callable[[], Received | None],
         *,
         expect: tuple[int, ...] = (),
+        wanted: Callable[[], bool] = lambda: True,
     ) -> Received | None:
-        """Do one thing on the socket, write it down, then say how it went. Raises Refused or Unanswered."""
+        """Do one thing on the socket, write it down, then say how it went. Raises Refused or Unanswered.
+
+        What breaks when it is not `wanted` any more, we have given up ourselves.
+        """
         began = clock.now()
         received, outcome, error, status = None, Outcome.OK, "", 0
         try:
@@ -376,7 +380,7 @@ class App(FastHttpUser):
         except NoAnswer:
             outcome, error = Outcome.TIMEOUT, "no answer in time"
         except LinkError as failure:
-            outcome, error = Outcome.BROKEN, str(failure)
+            outcome, error = Outcome.BROKEN if wanted() else Outcome.CANCELLED, str(failure)
         now = clock.now()
         sent = received.sent if received else began
         self.books.recorder.sample(
@@ -410,7 +414,7 @@ class App(FastHttpUser):
             if link.ended or not in_use() or self.books.finishing:
                 return
             try:
-                self.attempt(Kind.PING, "wss.ping", due, lambda: link.ping(timeout=timeout))
+                self.attempt(Kind.PING, "wss.ping", due, lambda: link.ping(timeout=timeout), wanted=in_use)
             except (Refused, Unanswered):
                 return  # a lost answer ends the chain, as it does in the app
             due = clock.now() + clock.ns(interval_s)
