@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from analysis.fanouts import fanouts_frame
 from analysis.stats import SECOND
 from reports.sample import Fate, Kind, Outcome
 
@@ -64,6 +65,12 @@ class Frames:
         """The deliveries whose latency is judged: they arrived, once, and were sent after the warm-up."""
         frame = self.deliveries
         return frame[frame["steady"] & frame["fate"].isin(ARRIVED)]
+
+    @cached_property
+    def fanouts(self) -> pd.DataFrame:
+        """One row per fan-out that is judged, see `analysis.fanouts`."""
+        frame = fanouts_frame(self.deliveries)
+        return frame[frame["steady"]]
 
 
 def samples_frame(table: pa.Table, manifest: Manifest) -> pd.DataFrame:

@@ -8,7 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from analysis.figures import OperationFigures, Times
+from analysis.fanouts import Times
+from analysis.figures import OperationFigures
 from analysis.formats import fmt_count, fmt_ms, fmt_rate, fmt_share, fmt_span
 from analysis.verdict import Verdict, Word
 

@@ -76,13 +76,13 @@ class Recorder:
         intended: int,
         sent: int,
         settled: int,
+        besides: int,
     ) -> None:
         """Add one message and one recipient whom it is for."""
-        self._rows["sends"].append((key, operation, sender, recipient, accepted, intended, sent, settled))
+        row = (key, operation, sender, recipient, accepted, intended, sent, settled, besides)
+        self._rows["sends"].append(row)
 
-    def arrival(
-        self, key: str, operation: str, *, recipient: str, socket: int, arrived: int, seen: int
-    ) -> None:
+    def arrival(self, key: str, operation: str, recipient: str, socket: int, arrived: int, seen: int) -> None:
         """Add one pushed frame that carried something of ours."""
         self._rows["arrivals"].append((key, operation, recipient, socket, arrived, seen))
 

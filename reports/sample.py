@@ -96,13 +96,14 @@ SAMPLES = pa.schema(
 SENDS = pa.schema(
     [
         ("key", pa.string()),  # what finds its arrivals: a message marker, `alert:<id>:<status>`, ...
-        ("operation", _NAME),  # `chat.delivered`, `alert.delivered`, `receipt.delivered`
+        ("operation", _NAME),  # `chat.delivered`, `alert.delivered`, `receipt.delivered`, ...
         ("sender", pa.string()),  # user id at the target
         ("recipient", pa.string()),  # user id at the target
         ("accepted", pa.int8()),  # Accepted
         ("intended", pa.int64()),
         ("sent", pa.int64()),
         ("settled", pa.int64()),  # when the answer came, or was given up
+        ("besides", pa.int32()),  # the sender's socket that is left out: its answer is its copy; -1: none
     ]
 )
 """One row per message and recipient whom it is for, written when its answer is known."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -176,6 +176,40 @@ def deliveries(
             "sent": sent,
             "arrived": arrived,
             "seen": np.where(arrived > 0, arrived + 100_000, 0),
+            "fate": fate,
+        },
+    )
+
+
+def rooms(
+    rng: np.random.Generator, sizes: Sequence[int], messages: int, *, fates: dict[Fate, int] | None = None
+) -> pa.Table:
+    """Return a ledger of so many chat messages to each room, the last socket served last."""
+    columns: dict[str, list[Any]] = {name: [] for name in ("key", "sender", "recipient", "socket", "sent")}
+    for number in range(messages):
+        for room, size in enumerate(sizes):
+            columns["key"] += [f"m-{room}-{number}"] * size
+            columns["sender"] += [f"writer-{room}"] * size
+            columns["recipient"] += [f"host-{room}"] * size
+            columns["socket"] += range(1000 * room + 1, 1000 * room + 1 + size)
+            columns["sent"] += [ORIGIN + 6 * SECOND + (number * len(sizes) + room) * 10 * MS] * size
+    n = len(columns["key"])
+    place = np.array(columns["socket"]) % 1000
+    sent = np.array(columns["sent"])
+    arrived = sent + MS + place * 20_000 + rng.exponential(50_000, n).astype(np.int64)
+    fate = np.full(n, Fate.ON_TIME.value, dtype=object)
+    at = rng.permutation(n)
+    for name, count in (fates or {}).items():
+        fate[at[:count]], arrived[at[:count]], at = name.value, 0, at[count:]
+    return table(
+        DELIVERIES,
+        {
+            **columns,
+            "worker": ["w0"] * n,
+            "operation": ["chat.delivered"] * n,
+            "intended": sent,
+            "arrived": arrived,
+            "seen": np.where(arrived > 0, arrived + 10_000, 0),
             "fate": fate,
         },
     )

@@ -79,6 +79,7 @@ def rows() -> Callable[..., dict[str, dict[str, list[Any]]]]:
                 "intended": sent,
                 "sent": sent,
                 "settled": [t + 300 for t in sent],
+                "besides": [-1] * n,
             },
             "arrivals": {
                 "key": [f"k{i}" for i in every],
