@@ -24,7 +24,7 @@ class Books:
     """What an app needs of a run: it keeps the samples."""
 
     def __init__(self, https: str, tls: ssl.SSLContext | None) -> None:
-        self.target = SimpleNamespace(https=https)
+        self.target = SimpleNamespace(https=https, extras=False)
         self.tls = tls
         self.scenario = SimpleNamespace(client=SimpleNamespace(timeout_s=5))
         self.finishing = False
