@@ -21,8 +21,8 @@ from loadtests.link import Link, LinkError, NoAnswer, Received
 from reports.sample import Accepted, Kind, Outcome
 from scenarios.actor import Answer, Finished, Refused, Unanswered
 from talkamie.contract import (
+    ALL_OPERATIONS,
     FIRST_PING_S,
-    OPERATIONS,
     Action,
     Authenticate,
     CallData,
@@ -70,6 +70,7 @@ class App(FastHttpUser):
         self._intended = 0
         self._marked: set[str] = set()  # messages that this app has marked read
         self.user = User()
+        self.extras = books.target.extras
 
     def pushed(self, action: str, push: Any, arrived: int) -> None:
         """Take in a push that is on record; for the person's half."""
@@ -84,7 +85,7 @@ class App(FastHttpUser):
     def call(self, operation: str, body: Any = None, *, expect: tuple[int, ...] = (), **fields: Any) -> Any:
         """See Actor."""
         self.leave_if_finished()
-        row = OPERATIONS[operation]
+        row = ALL_OPERATIONS[operation]
         intended, journey = self._take_intended(), self._journey
         called = self.api.call(row, body, fields, expect=expect)
         self.books.recorder.sample(
@@ -149,12 +150,11 @@ class App(FastHttpUser):
     def connect(self, link: Link) -> None:
         """Do the handshakes of a socket of this person. Raises Unanswered."""
         books, timeout = self.books, self.books.scenario.client.timeout_s
-        self.attempt(
-            Kind.CONNECT,
-            "wss.connect",
-            0,
-            lambda: link.connect(books.target.wss, books.tls, timeout=timeout),
-        )
+
+        def connect() -> None:
+            link.connect(books.target.wss, books.tls, timeout=timeout)
+
+        self.attempt(Kind.CONNECT, "wss.connect", 0, connect)
 
     def authenticate(self, link: Link, socket: int) -> None:
         """Sign in on a socket, which is online from then on. Raises Refused or Unanswered."""

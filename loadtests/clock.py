@@ -35,6 +35,20 @@ def realtime_offset() -> int:
     return min(readings)[1]
 
 
+class Realtime:
+    """How far CLOCK_REALTIME, by which the kernel stamps, is ahead of CLOCK_MONOTONIC: `offset` in ns."""
+
+    __slots__ = ("offset",)
+
+    def __init__(self) -> None:
+        self.offset = realtime_offset()
+
+    def sample(self) -> int:
+        """Read the offset anew; return by how much it has changed, ns."""
+        before, self.offset = self.offset, realtime_offset()
+        return self.offset - before
+
+
 def boot_id() -> str:
     """Return what tells this boot of this host from all others: instants compare only within it."""
     try:

@@ -27,6 +27,7 @@ from loadtests.fanout import Ledger
 from loadtests.health import Health, every_second
 from loadtests.recorder import Recorder, Second
 from loadtests.target import Target
+from loadtests.wire import engine
 from reports import manifest as book
 from reports.artefact import create, seal
 from reports.parts import PartWriter
@@ -110,7 +111,7 @@ class Run:
             seed=self.seed,
             users=self.users,
             deadline_ns=clock.ns(scenario.client.delivery_deadline_s),
-            clock=book.Clock(stamps="callback", realtime_offset_ns=clock.realtime_offset()),
+            clock=book.Clock(stamps=engine().stamps, realtime_offset_ns=engine().realtime.offset),
             machine=_machine(),
             workers=[book.Worker(name=_WORKER, pid=os.getpid())],
             versions={name: version(name) for name in _LIBRARIES},
@@ -173,6 +174,7 @@ class Run:
 
     def _tick(self) -> None:
         try:
+            engine().realtime.sample()
             self.health.note(len(self._people), self.ledger.sockets)
             second = self.recorder.flush()
             self.ledger.forget(clock.now() - 10 * self.deadline)
