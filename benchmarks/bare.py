@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-BACKLOG = 4096
+from talkamie.server.listening import BACKLOG, configuration
 
 
 async def user(request: Request) -> Response:
@@ -28,23 +28,8 @@ async def user(request: Request) -> Response:
 
 def main(certificate: str | None = None) -> None:
     """Serve until stdin ends."""
-    config = uvicorn.Config(
-        Starlette(routes=[Route("/v1/user/{id}", user)]),
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        interface="asgi3",
-        log_config=None,
-        log_level="critical",
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        backlog=BACKLOG,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=1,
-        ssl_certfile=certificate,
-    )
+    app = Starlette(routes=[Route("/v1/user/{id}", user)])
+    config = configuration(app, loop="uvloop", http="httptools", ws="none", ssl_certfile=certificate)
     with socket.create_server(("127.0.0.1", 0), backlog=BACKLOG) as listener:
         print(listener.getsockname()[1], flush=True)
         threading.Thread(target=_stop_with_stdin, daemon=True).start()

@@ -17,24 +17,33 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import chain
 from statistics import median
-from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
-import psutil
 
-from benchmarks.line import TIMEOUT_S, Line, LineError, request, text
+from benchmarks.line import TIMEOUT_S, Line, LineError, request
+from benchmarks.subject import (
+    PING,
+    Meter,
+    Subject,
+    Work,
+    drain,
+    expecting,
+    hung_up,
+    in_turns,
+    round_of,
+)
 from loadtests import clock
-from loadtests.target import Server, Target, TargetError, tls_context
+from loadtests.target import Server, TargetError
+from talkamie.contract import VERSION_PREFIX
 
 CONNECTIONS = 8  # at work at the same time, in every figure but connecting and fan-out
 READ_GOAL = 2.5  # × the bare route
 DELIVERY_GOAL_US = 16.0  # plain, to 500 sockets
 MEMORY_GOAL_KIB = 60.0
-PASSWORD = "correct horse battery"  # noqa: S105 - of people who live for a minute
-_PING = text(b'{"action":"ping"}')
 
 
 @dataclass(frozen=True)
@@ -71,270 +80,106 @@ class Figure:
         return (self.value if self.ratio is None else self.ratio) <= self.goal
 
 
-@dataclass(frozen=True)
-class Person:
-    """An account of the server that is measured."""
-
-    id: str
-    token: str
-
-
-class Meter:
-    """The CPU that one process has used."""
-
-    def __init__(self, pid: int) -> None:
-        self._process = psutil.Process(pid)
-
-    def cpu_us(self) -> float:
-        times = self._process.cpu_times()
-        return (times.user + times.system) * 1e6
-
-    def rss_kib(self) -> float:
-        return float(self._process.memory_info().rss) / 1024
-
-    def block(self, work: Callable[[], int], seconds: float) -> float:
-        """Repeat `work` for some seconds; return CPU µs for each of the things it says it did."""
-        until, done, before = clock.now() + clock.ns(seconds), 0, self.cpu_us()
-        while clock.now() < until:
-            done += work()
-        # Because the kernel counts in steps of 10 ms: nothing is free, so never less than one.
-        return max(self.cpu_us() - before, 10_000.0) / done
-
-
 def measure(size: Size) -> list[Figure]:
     """Start the servers, plain and then TLS, and return every figure."""
     _raise_file_limit()
     figures: list[Figure] = []
-    for secure in (False, True):
+    for name in ("plain", "TLS"):
         with ExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="talkload-bench-"))
             options = ("--no-platform-limits", "--auth-deadline", "600", "--test-endpoints")
-            server = Server(*options, *(("--ca-dir", folder) if secure else ("--plain",)))
+            server = Server(*options, *(("--plain",) if name == "plain" else ("--ca-dir", folder)))
             stack.callback(server.stop)
-            target = server.ready()
-            certificate = os.path.join(folder, "server.pem") if secure else None
+            subject = Subject(server.ready(), people=2 * CONNECTIONS + 3)
+            certificate = None if name == "plain" else os.path.join(folder, "server.pem")
             port, pid = stack.enter_context(_bare_server(certificate))
-            bare = f"http{'s' if secure else ''}://127.0.0.1:{port}"
-            figures += _of(target, tls_context(target), bare, Meter(pid), size)
+            figures += [
+                replace(one, key=f"{one.key}_{name.lower()}", what=f"{one.what}, {name}")
+                for one in (
+                    _read(subject, port, Meter(pid), size),
+                    _ping(subject, size),
+                    *_crowd(subject, size),
+                    _post(subject, size),
+                )
+            ]
     return figures
 
 
-def _of(
-    target: Target, context: ssl.SSLContext | None, bare: str, bare_meter: Meter, size: Size
-) -> Iterator[Figure]:
-    """Measure one server, with TLS or without."""
-    meter = Meter(target.pid)
-    plain = context is None
-    kind = "plain" if plain else "tls"
-    name = "plain" if plain else "TLS"
-    people = _people(target, 2 * CONNECTIONS + 3)
-    sender, *recipients = people[2 * CONNECTIONS :]
-    with _hung_up() as lines:
-        path = f"/v1/user/{people[1].id}"
-        ours, yardstick, ratio = _beside(
-            (meter, _asker(lines, target.https, context, _get(target, people[1], people[0].token))),
-            (bare_meter, _asker(lines, bare, context, request(path, people[0].token))),
-            size,
+def _read(subject: Subject, bare_port: int, bare: Meter, size: Size) -> Figure:
+    """Measure user reads in turns with the yardstick; the ratio is that of neighbours."""
+    me, other = subject.people[:2]
+    ask = request(f"{VERSION_PREFIX}/user/{other.id}", me.token)
+    ours = [Line(subject.target.https, subject.context) for _ in range(CONNECTIONS)]
+    theirs = [Line(f"//127.0.0.1:{bare_port}", subject.context) for _ in range(CONNECTIONS)]
+    with hung_up(ours + theirs):
+        costs = in_turns(
+            [(subject.meter, _echo(ours, ask, Line.answer)), (bare, _echo(theirs, ask, Line.answer))],
+            size.pairs,
+            size.block_s,
         )
-        yield Figure(f"read_{kind}", f"user read, {name}", ours, "µs", yardstick, ratio, READ_GOAL)
-    with _hung_up() as lines:
-        cost = _echo(meter, lines, target, context, people, size)
-        yield Figure(f"ping_{kind}", f"socket echo (ping), {name}", cost, "µs")
-    with _hung_up() as lines:
-        # One for each first, because a first time is dearer.
-        _sockets(lines, target, context, [sender, *recipients])
-        rss, cpu = meter.rss_kib(), meter.cpu_us()
-        readers = [
-            _sockets(lines, target, context, [one] * count)
-            for one, count in zip(recipients, size.sockets, strict=True)
-        ]
-        cpu, rss = max(meter.cpu_us() - cpu, 10_000.0), meter.rss_kib() - rss
-        count = sum(size.sockets)
-        yield Figure(f"connect_{kind}", f"connect and authenticate, {name}", cpu / count, "µs")
-        yield Figure(f"connects_{kind}", f"connections per CPU second, {name}", 1e6 * count / cpu, "/s")
-        memory = max(rss, 4.0) / count
-        yield Figure(
-            f"memory_{kind}", f"idle socket of {count:,}, {name}", memory, "KiB", goal=MEMORY_GOAL_KIB
+    cost, yardstick = (median(side) for side in zip(*costs, strict=True))
+    ratio = median(one / other for one, other in costs)
+    return Figure("read", "user read", cost, "µs", yardstick, ratio, READ_GOAL)
+
+
+def _ping(subject: Subject, size: Size) -> Figure:
+    with hung_up(subject.sockets(subject.people[:CONNECTIONS])) as lines:
+        cost = _cost(subject, _echo(lines, PING, Line.frame), size)
+    return Figure("ping", "socket echo (ping)", cost, "µs")
+
+
+def _crowd(subject: Subject, size: Size) -> Iterator[Figure]:
+    """Measure many sockets: to open them, to have them, and to write to all of one person's."""
+    sender, *recipients = subject.people[2 * CONNECTIONS :]
+    opened: list[list[Line]] = []
+
+    def work() -> int:
+        opened.extend(
+            subject.sockets([one] * many) for one, many in zip(recipients, size.sockets, strict=True)
         )
-        for which, one, readers_of_one, first in zip(
-            ("small", "large"), recipients, readers, lines[1:3], strict=True
-        ):
-            post = _poster(lines[0], _befriend(target, sender, one), [first, *readers_of_one])
+        return sum(size.sockets)
+
+    # One for each first, because a first time is dearer.
+    with hung_up(subject.sockets([sender, *recipients])) as lines:
+        rss = subject.meter.rss_kib()
+        cost = subject.meter.cost(work)
+        memory = max(subject.meter.rss_kib() - rss, 4.0) / sum(size.sockets)
+        yield Figure("connect", "connect and authenticate", cost, "µs")
+        yield Figure("connects", "connections per CPU second", 1e6 / cost, "/s")
+        what = f"idle socket of {sum(size.sockets):,}"
+        yield Figure("memory", what, memory, "KiB", goal=MEMORY_GOAL_KIB)
+        speaker, *firsts = lines
+        lines += chain.from_iterable(opened)
+        for which, one, first, others in zip(("small", "large"), recipients, firsts, opened, strict=True):
+            message = subject.befriend(sender, one)
             # What came before, news of the friendship, is read before the first message.
-            _drain([lines[0], first, *readers_of_one])
-            cost = median(meter.block(post, size.block_s) for _ in range(size.blocks))
-            goal = DELIVERY_GOAL_US if plain and which == "small" else None
-            what = f"delivery to one of {len(readers_of_one):,} sockets, {name}"
-            yield Figure(f"delivery_{which}_{kind}", what, cost, "µs", goal=goal)
-    with _hung_up() as lines:
-        cost = _posts(meter, lines, target, context, people, size)
-        yield Figure(f"post_{kind}", f"message post and its push, {name}", cost, "µs")
+            drain([speaker, first, *others])
+            # The sender's answer is the last frame that the server writes. It is waited for first: readers
+            # that wait for a frame each would be woken up one by one, at the server's cost.
+            reads = expecting([speaker], b"send-message") + expecting([first, *others], b"new-message")
+            cost = _cost(subject, round_of([(speaker, message)], reads, done=1 + len(others)), size)
+            goal = DELIVERY_GOAL_US if which == "small" and subject.context is None else None
+            what = f"delivery to one of {len(others):,} sockets"
+            yield Figure(f"delivery_{which}", what, cost, "µs", goal=goal)
 
 
-def _beside(
-    one: tuple[Meter, Callable[[], int]], other: tuple[Meter, Callable[[], int]], size: Size
-) -> tuple[float, float, float]:
-    """Measure two in turns: the median of each, and of the ratios of neighbours."""
-    costs: list[tuple[float, float]] = []
-    for meter, work in (one, other):  # a first time is dearer, so it is not counted
-        meter.block(work, size.block_s / 2)
-    for turn in range(size.pairs):
-        order = (one, other) if turn % 2 == 0 else (other, one)
-        taken = {id(work): meter.block(work, size.block_s) for meter, work in order}
-        costs.append((taken[id(one[1])], taken[id(other[1])]))
-    return median(a for a, _ in costs), median(b for _, b in costs), median(a / b for a, b in costs)
-
-
-def _asker(lines: list[Line], url: str, context: ssl.SSLContext | None, ask: bytes) -> Callable[[], int]:
-    """Return a round of requests: one on each connection, then their answers."""
-    mine = [Line(url, context) for _ in range(CONNECTIONS)]
-    lines += mine
-
-    def work() -> int:
-        for line in mine:
-            line.send(ask)
-        for line in mine:
-            line.answer()
-        return len(mine)
-
-    return work
-
-
-def _echo(
-    meter: Meter,
-    lines: list[Line],
-    target: Target,
-    context: ssl.SSLContext | None,
-    people: list[Person],
-    size: Size,
-) -> float:
-    mine = _sockets(lines, target, context, people[:CONNECTIONS])
-
-    def work() -> int:
-        for line in mine:
-            line.send(_PING)
-        for line in mine:
-            line.frame()
-        return len(mine)
-
-    work()
-    return median(meter.block(work, size.block_s) for _ in range(size.blocks))
-
-
-def _posts(
-    meter: Meter,
-    lines: list[Line],
-    target: Target,
-    context: ssl.SSLContext | None,
-    people: list[Person],
-    size: Size,
-) -> float:
+def _post(subject: Subject, size: Size) -> Figure:
     """Measure posts from one to another: the answer to the one and the push to the other included."""
-    senders, receivers = people[:CONNECTIONS], people[CONNECTIONS : 2 * CONNECTIONS]
-    chats = [_befriend(target, one, other) for one, other in zip(senders, receivers, strict=True)]
-    mine = _sockets(lines, target, context, senders)
-    theirs = _sockets(lines, target, context, receivers)
-    frames = [_message(chat) for chat in chats]
-
-    def work() -> int:
-        for line, frame in zip(mine, frames, strict=True):
-            line.send(frame)
-        for line in (*mine, *theirs):
-            _expect(line, b"-message")
-        return len(mine)
-
-    work()
-    return median(meter.block(work, size.block_s) for _ in range(size.blocks))
+    senders, receivers = subject.people[:CONNECTIONS], subject.people[CONNECTIONS : 2 * CONNECTIONS]
+    messages = [subject.befriend(one, other) for one, other in zip(senders, receivers, strict=True)]
+    with hung_up(subject.sockets(senders + receivers)) as lines:
+        asks = zip(lines[:CONNECTIONS], messages, strict=True)
+        cost = _cost(subject, round_of(asks, expecting(lines, b"-message"), done=CONNECTIONS), size)
+    return Figure("post", "message post and its push", cost, "µs")
 
 
-def _poster(sender: Line, chat: str, readers: list[Line]) -> Callable[[], int]:
-    """Return one message to every socket of one person.
-
-    The sender's answer is the last frame that the server writes. It is waited for first: readers that wait
-    for a frame each would be woken up one by one, at the server's cost.
-    """
-    frame = _message(chat)
-
-    def work() -> int:
-        sender.send(frame)
-        _expect(sender, b"send-message")
-        for line in readers:
-            _expect(line, b"new-message")
-        return len(readers)
-
-    return work
+def _echo(lines: list[Line], ask: bytes, read: Callable[[Line], bytes]) -> Work:
+    return round_of([(line, ask) for line in lines], [partial(read, line) for line in lines], done=len(lines))
 
 
-def _drain(lines: list[Line]) -> None:
-    """Read until the answer to a ping: frames keep their order."""
-    for line in lines:
-        line.send(_PING)
-    for line in lines:
-        while b'"action":"ping"' not in line.frame():
-            pass
-
-
-def _expect(line: Line, what: bytes) -> None:
-    frame = line.frame()
-    if what not in frame[:60]:
-        raise LineError(f"expected {what!r}, not {frame[:100]!r}")
-
-
-def _message(chat: str) -> bytes:
-    message = {"action": "send-message", "chatId": chat, "message": {"text": "Good morning, how are you?"}}
-    return text(json.dumps(message).encode())
-
-
-def _sockets(
-    lines: list[Line], target: Target, context: ssl.SSLContext | None, owners: Sequence[Person]
-) -> list[Line]:
-    """Open and authenticate a socket for each of `owners`, one after the other."""
-    opened = []
-    for owner in owners:
-        line = Line(target.wss, context)
-        lines.append(line)
-        opened.append(line)
-        line.upgrade()
-        line.send(text(json.dumps({"action": "authenticate", "token": owner.token}).encode()))
-        _expect(line, b"authenticate")
-    return opened
-
-
-@contextmanager
-def _hung_up() -> Iterator[list[Line]]:
-    """Yield a list; whatever connections are in it at the end are closed."""
-    lines: list[Line] = []
-    try:
-        yield lines
-    finally:
-        for line in lines:
-            line.close()
-
-
-def _people(target: Target, count: int) -> list[Person]:
-    wanted = [
-        {"email": f"bench-{n}@example.test", "name": f"Person {n}", "type": "senior", "password": PASSWORD}
-        for n in range(count)
-    ]
-    with httpx.Client(timeout=TIMEOUT_S, trust_env=False) as client:
-        made = client.post(f"{target.test}/accounts", json=wanted).raise_for_status().json()
-    return [Person(one["id"], one["tokens"]["access"]) for one in made]
-
-
-def _befriend(target: Target, one: Person, other: Person) -> str:
-    """Connect two people; return their chat's id."""
-    with httpx.Client(verify=tls_context(target) or True, timeout=TIMEOUT_S, trust_env=False) as client:
-
-        def post(by: Person, path: str) -> Any:
-            headers = {"authorization": f"Bearer {by.token}"}
-            return client.post(f"{target.https}/user/{path}", headers=headers).raise_for_status().json()
-
-        post(one, f"{other.id}/connection")
-        return str(post(other, f"{one.id}/connection/accept")["data"]["chat"]["id"])
-
-
-def _get(target: Target, whom: Person, token: str) -> bytes:
-    return request(f"{urlsplit(target.https).path}/user/{whom.id}", token)
+def _cost(subject: Subject, work: Work, size: Size) -> float:
+    """Return the median of some blocks, in CPU µs."""
+    return median(cost for (cost,) in in_turns([(subject.meter, work)], size.blocks, size.block_s))
 
 
 @contextmanager

@@ -34,12 +34,10 @@ from talkamie.server import calls, clock, faults
 from talkamie.server.app import make_app, make_service
 from talkamie.server.connection import UNLIMITED_BYTES, HttpConnection, SocketConnection
 from talkamie.server.faults.plan import Plan, PlanError, load
+from talkamie.server.listening import configuration
 from talkamie.server.service import Service, Settings
 from talkamie.server.store import StoreError, open_store
 
-BACKLOG = 4096
-KEEP_ALIVE_S = 75
-DRAIN_S = 3
 TLS_BUFFER_BYTES = 16 * 1024  # a TLS record has no more
 LARGE_BYTES = 128 * 1024
 _M_MMAP_THRESHOLD = -3  # malloc.h
@@ -221,23 +219,13 @@ def _loop_factory() -> Any:
 
 
 def _config(app: Any, context: ssl.SSLContext | None, settings: Settings) -> uvicorn.Config:
-    return uvicorn.Config(
+    return configuration(
         app,
         http=HttpConnection,
         ws=SocketConnection,
         ws_max_size=MAX_MESSAGE_BYTES if settings.platform_limits else UNLIMITED_BYTES,
         ws_per_message_deflate=False,
         ws_ping_interval=None,
-        lifespan="off",
-        interface="asgi3",
-        log_config=None,
-        log_level="critical",
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        backlog=BACKLOG,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=DRAIN_S,
         ssl_context_factory=None if context is None else lambda config, default: context,
     )
 

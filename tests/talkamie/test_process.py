@@ -197,14 +197,14 @@ def test_keys_are_for_us_alone(tmp_path: Path) -> None:
         assert b"PRIVATE" not in (tmp_path / "ca" / "ca.pem").read_bytes()
 
 
-def test_without_platform_limits_big_messages_pass() -> None:
-    """A frame over 32 KiB is then an ordinary bad frame."""
-    with (
-        running("--port", "0", "--plain", "--no-platform-limits") as (ready, _),
-        open_socket(ready, None) as wire,
-    ):
-        wire.send("x" * 200_000)
-        assert json.loads(wire.recv())["statusCode"] == 400
+@pytest.mark.parametrize("options", [("--plain",), ()], ids=["plain", "TLS"])
+def test_without_platform_limits_big_messages_pass(options: tuple[str, ...]) -> None:
+    """A frame over 32 KiB is then an ordinary bad frame, in however many TLS records it comes."""
+    with running("--port", "0", "--no-platform-limits", *options) as (ready, _):
+        tls = ready["ca"] and ssl.create_default_context(cafile=ready["ca"])
+        with open_socket(ready, tls) as wire:
+            wire.send("x" * 200_000)
+            assert json.loads(wire.recv())["statusCode"] == 400
 
 
 def test_the_switches_for_other_deployments_reach_the_rules() -> None:
