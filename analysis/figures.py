@@ -344,7 +344,7 @@ def resources(frames: Frames) -> Resources:
         kind: max((each.cpu_mean for each in processes if each.process.split()[0] == kind), default=None)
         for kind in ("generator", "server")
     }
-    lag = values(frame[frame["process"] == "generator"], "loop_lag")
+    lag = values(frame[frame["process"] == "generator"], "loop_lag_max")
     return Resources(
         processes=processes,
         rss_together_max=int(per_second(frame, "rss").max()) if len(frame) else None,

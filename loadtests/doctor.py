@@ -103,7 +103,7 @@ def _stamps() -> Check:
                 _, extra, _, _ = receiver.recvmsg(16, 64)
                 if extra:
                     seconds, nanoseconds = struct.unpack("qq", extra[0][2])
-                    stamp = seconds * clock.SECOND + nanoseconds - clock.realtime_offset()
+                    stamp = seconds * clock.SECOND + nanoseconds - clock.Realtime().offset
                     return Check(
                         "kernel receive stamps", True, f"yes ({(clock.now() - stamp) // 1000} µs ago)"
                     )

@@ -190,7 +190,7 @@ def resources(rng: np.random.Generator, seconds: int, *, lag: int = 2 * MS) -> p
             "cpu": np.where(generator, rng.uniform(0.2, 0.35, n), rng.uniform(0.4, 0.8, n)),
             "rss": np.where(generator, 90 << 20, 140 << 20) + rng.integers(0, 20 << 20, n),
             "fds": rng.integers(100, 160, n),
-            "loop_lag": np.where(generator, rng.exponential(lag, n), 0).astype(np.int64),
+            "loop_lag_max": np.where(generator, rng.exponential(lag, n), 0).astype(np.int64),
         },
     )
 
