@@ -26,6 +26,7 @@ from analysis.figures import (
     DeliveryFigures,
     OperationFigures,
     Resources,
+    Stamping,
     Totals,
 )
 from analysis.formats import fmt_count, fmt_span
@@ -74,6 +75,7 @@ class Verdict(Struct, frozen=True):
     deliveries: list[DeliveryFigures]
     bad_deliveries: list[BadDelivery]
     resources: Resources
+    stamping: Stamping
     coverage: Coverage
 
 
@@ -89,7 +91,8 @@ def judge_frames(frames: Frames) -> Verdict:
     ledger = figures.deliveries(frames)
     resources = figures.resources(frames)
     totals = figures.totals(frames, ledger)
-    rules = validity.rules(manifest, resources, operations, ledger)
+    stamping = figures.stamping(manifest)
+    rules = validity.rules(manifest, stamping, resources, operations, ledger)
     found = objectives.judge(frames, totals)
     partial = manifest.status != "complete"
     word = decide(totals, rules, found, unreachable=_unreachable(operations, totals), partial=partial)
@@ -110,6 +113,7 @@ def judge_frames(frames: Frames) -> Verdict:
         deliveries=ledger,
         bad_deliveries=figures.bad_deliveries(frames),
         resources=resources,
+        stamping=stamping,
         coverage=figures.coverage(frames),
     )
 

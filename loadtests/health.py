@@ -1,9 +1,9 @@
 """How the generator itself is doing, once a second: a run that it spoiled must say so by itself.
 
 A probe asks the event loop to be woken at random instants, a hundred a second, and notes how late it was.
-It is a virtual user who has nothing else to do: as late as it is woken, as late everybody starts what a timer
-starts, and that lateness is ours alone. `send lag` is not: a person who waits for a slow answer sends late too.
-Random instants, because those of a Poisson process see the share of time in which the loop was late.
+It is a virtual user who has nothing else to do: as late as it is woken, as late everybody starts what a
+timer starts, and that lateness is ours alone. The send lag is not: who waits for a slow answer sends late
+too. Random instants, because those of a Poisson process see the share of time in which the loop was late.
 
 CPU use warns nobody: a fan-out is a burst, and a generator that is kept from its core uses little.
 """
@@ -68,7 +68,6 @@ class Health:
         self._recorder, self._receiver = recorder, receiver
         self.dropped = 0  # starts that were due and never made: whoever paces counts them
         self.figures: dict[str, float] = {}
-        self._lags: list[int] = []
         self._collections = Collections()
         gc.callbacks.append(self._collections)
         pids = {"generator": 0, **({"server": server_pid} if server_pid else {})}
@@ -83,7 +82,7 @@ class Health:
             nap = min(chance.expovariate(PROBES_A_SECOND), _LONGEST_NAP_S)
             due = clock.now() + clock.ns(nap)
             gevent.sleep(nap)
-            self._lags.append(clock.now() - due)
+            self._recorder.wakeup(due, clock.now())
 
     def _counters(self) -> dict[str, int]:
         reader, collections = self._receiver, self._collections
@@ -127,13 +126,12 @@ class Health:
         }
 
     def _own(self) -> dict[str, int]:
-        lags, self._lags = sorted(self._lags), []
-        send, read = map(sorted, self._recorder.lags())
+        loop, send, read = map(sorted, self._recorder.lags())
         before, self._counted = self._counted, self._counters()
         return {
-            "loop_lag_p50": _quantile(lags, 50),
-            "loop_lag_p99": _quantile(lags, 99),
-            "loop_lag_max": _quantile(lags, 100),
+            "loop_lag_p50": _quantile(loop, 50),
+            "loop_lag_p99": _quantile(loop, 99),
+            "loop_lag_max": _quantile(loop, 100),
             "send_lag_p99": _quantile(send, 99),
             "read_lag_p99": _quantile(read, 99),
             **{name: count - before[name] for name, count in self._counted.items()},

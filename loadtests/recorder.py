@@ -96,14 +96,19 @@ class Recorder:
         """Add one row of `reports.sample.RESOURCES`; a column that is not given is 0."""
         self._rows["resources"].append(tuple(row.get(name, 0) for name in RESOURCES.names))
 
-    def lags(self) -> tuple[list[int], list[int]]:
-        """Return send lags and read lags, in ns, of what the next flush will write, or of a part of it.
+    def wakeup(self, due: int, woken: int) -> None:
+        """Add one wake-up of the probe in our event loop."""
+        self._rows["wakeups"].append((due, woken))
+
+    def lags(self) -> tuple[list[int], list[int], list[int]]:
+        """Return loop, send and read lags, in ns, of what the next flush will write, or of a part of it.
 
         A send counts where it had a time of its own: else it was sent as soon as it was thought of.
         """
         samples, arrivals = _some(self._rows["samples"]), _some(self._rows["arrivals"])
         send = [row[6] - row[5] for row in samples if row[6] > row[5]]
-        return send, [row[8] - row[7] for row in samples] + [row[5] - row[4] for row in arrivals]
+        read = [row[8] - row[7] for row in samples] + [row[5] - row[4] for row in arrivals]
+        return [woken - due for due, woken in self._rows["wakeups"]], send, read
 
     def flush(self) -> Second:
         """Write all rows to disk, fold the last second into the live figures, and return it."""

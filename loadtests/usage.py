@@ -1,7 +1,7 @@
 """What processes and the machine have used up to now, as counters: two readings make a rate.
 
 CPU that was *used* says little of a generator: one that is kept from its core uses less of it and is later.
-So the time in which it was runnable and did not run is read too (`wait`), and how the whole machine was doing.
+So the time in which it was runnable and did not run is read too (`wait`), and how the machine was doing.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def of_machine() -> Machine:
 
 
 def waited(schedstat: str) -> int:
-    """Return the ns a thread spent on a run queue: the second of the three numbers of /proc/<pid>/schedstat."""
+    """Return the ns that a thread spent on a run queue: the second number of /proc/<pid>/schedstat."""
     fields = schedstat.split()
     return int(fields[1]) if len(fields) > 1 else 0
 

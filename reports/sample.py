@@ -128,7 +128,10 @@ RESOURCES = pa.schema(
         ("process", _NAME),  # "generator" or "server"
         ("cpu", pa.float32()),  # share of one core in the last second: 1.0 is a full core
         ("cpu_system", pa.float32()),  # the part of it that was spent in the kernel
-        ("cpu_wait", pa.float32()),  # share of the second in which its main thread was kept waiting for a core
+        (
+            "cpu_wait",
+            pa.float32(),
+        ),  # share of the second in which its main thread was kept waiting for a core
         ("rss", pa.int64()),  # bytes
         ("fds", pa.int32()),
         ("preempted", pa.int32()),  # involuntary context switches of its main thread
@@ -153,12 +156,17 @@ RESOURCES = pa.schema(
 )
 """One row per process and second."""
 
+WAKEUPS = pa.schema([("due", pa.int64()), ("woken", pa.int64())])
+"""One row per wake-up of a probe in the generator's event loop, at random instants. Its lag, woken - due, is
+that of whatever a timer starts."""
+
 PARTS: dict[str, pa.Schema] = {
     "samples": SAMPLES,
     "sends": SENDS,
     "arrivals": ARRIVALS,
     "presence": PRESENCE,
     "resources": RESOURCES,
+    "wakeups": WAKEUPS,
 }
 """What each worker writes in a run: `parts/<worker>.<name>.arrow`, later `<name>/<worker>.parquet`."""
 

@@ -23,7 +23,7 @@ from reports.sample import DELIVERIES, HISTOGRAMS, PARTS, RESOURCES, Fate, Kind,
 
 _BLOCK = 131_072  # rows: one Parquet row group
 _KEYS = ["second", "operation", "outcome", "bucket"]
-_INSTANTS = ("intended", "sent", "settled", "arrived", "seen", "at")
+_INSTANTS = ("intended", "sent", "settled", "arrived", "seen", "at", "woken")
 _WORKER = pa.field("worker", pa.dictionary(pa.int32(), pa.string()))
 
 
