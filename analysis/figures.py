@@ -371,15 +371,10 @@ def resources(frames: Frames) -> Resources:
         pressure=float(generator["pressure"].mean()) if len(generator) else None,
         steal=float(generator["steal"].mean()) if len(generator) else None,
         dropped=int(frames.resources["dropped"].sum()),
-        loop_lag=times(loop_lags(frames)),
+        loop_lag=times(values(frames.wakeups, "lag")),
         send_lag=times(_send_lags(frames)),
         read_lag=times(_read_lags(frames)),
     )
-
-
-def loop_lags(frames: Frames) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """How late the generator's probe was woken, after the warm-up."""
-    return values(frames.wakeups[frames.wakeups["steady"]], "lag")
 
 
 def _send_lags(frames: Frames) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -56,9 +56,10 @@ class Frames:
 
     @cached_property
     def wakeups(self) -> pd.DataFrame:
-        """One row per wake-up of the generator's probe, with its `lag` in ns and whether it is `steady`."""
+        """One row per wake-up of the generator's probe under load, with its `lag` in ns."""
         frame = _pandas(self._run.wakeups())
-        return frame.assign(lag=frame["woken"] - frame["due"], steady=self._under_load(frame["due"]))
+        frame = frame.assign(lag=frame["woken"] - frame["due"])
+        return frame[self._under_load(frame["due"])]
 
     def _under_load(self, at: pd.Series[Any]) -> pd.Series[bool]:
         """Tell what is of the time between warm-up and drain; all of it where the warm-up never ended.

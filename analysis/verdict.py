@@ -92,7 +92,7 @@ def judge_frames(frames: Frames) -> Verdict:
     resources = figures.resources(frames)
     totals = figures.totals(frames, ledger)
     stamping = figures.stamping(manifest)
-    rules = validity.rules(manifest, stamping, resources, operations, ledger, figures.loop_lags(frames))
+    rules = validity.rules(manifest, stamping, resources, operations, ledger, frames.wakeups)
     found = objectives.judge(frames, totals)
     partial = manifest.status != "complete"
     word = decide(totals, rules, found, unreachable=_unreachable(operations, totals), partial=partial)

@@ -1,4 +1,4 @@
-"""Sets a greenlet into the generator that keeps its event loop from everybody else. A locustfile, beside ours:
+"""A locustfile beside ours: a greenlet in the generator that keeps the event loop from everybody else.
 
 talkload run smoke -- -f loadtests/locustfile.py,benchmarks/burn.py
 """
@@ -16,12 +16,6 @@ BURN_S = 0.06  # of work that gives nobody a turn
 REST_S = 0.02
 
 
-@events.test_start.add_listener
-def start(**_: Any) -> None:
-    """Burn from the start of the test to the end of the process."""
-    gevent.spawn(burn)
-
-
 def burn() -> None:
     """Work and rest in turns."""
     while True:
@@ -29,3 +23,11 @@ def burn() -> None:
         while clock.now() < until:
             pass
         gevent.sleep(REST_S)
+
+
+def start(**_: Any) -> None:
+    """Burn from the start of the test to the end of the process."""
+    gevent.spawn(burn)
+
+
+events.test_start.add_listener(start)

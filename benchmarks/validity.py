@@ -1,7 +1,7 @@
-"""Is a burnt generator called invalid, and a quiet one not? `python -m benchmarks.validity [--runs 10] [--json]`.
+"""Is a burnt generator called invalid, a quiet one not? `python -m benchmarks.validity [--runs 10] [--json]`.
 
-The same seconds of load again and again, in turns: undisturbed; with processes on the generator's cores; with a
-greenlet that burns inside it. Whatever else the machine does at the time goes on, and is shown beside: the
+The same seconds of load again and again, in turns: undisturbed; with processes on the generator's cores; with
+a greenlet that burns inside it. Whatever else the machine does at the time goes on, and is shown beside: the
 quiet runs are as quiet as the machine was.
 """
 
