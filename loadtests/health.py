@@ -157,7 +157,7 @@ def _quantile(ordered: Sequence[int], percent: int) -> int:
     return ordered[max(0, -(-len(ordered) * percent // 100) - 1)] if ordered else 0
 
 
-def every_second(do: Callable[[], None]) -> gevent.Greenlet[[], None]:
+def every_second(do: Callable[[], object]) -> gevent.Greenlet[[], None]:
     """Call `do` on each full second from now on, in a greenlet that the caller ends."""
 
     def loop() -> None:
