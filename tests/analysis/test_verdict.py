@@ -102,7 +102,7 @@ def test_lag_that_is_small_beside_what_it_measures_only_warns(build: Build) -> N
     assert "our own lag" in found.warnings[0]
 
 
-STAMPED = {"reads": 1000, "unstamped": 4, "frames": 5000, "coalesced": 150}
+STAMPED: dict[str, Any] = {"reads": 1000, "unstamped": 4, "frames": 5000, "coalesced": 150}
 
 
 def test_how_arrivals_were_stamped_is_in_every_result(build: Build) -> None:
