@@ -162,7 +162,7 @@ class Stamping(Struct, frozen=True):
 
     stamps: str  # "wire", "epoll" or "callback"
     unstamped: float | None  # share of reads that came without a kernel stamp
-    coalesced: float | None  # share of frames whose read held several segments: stamped like the last
+    coalesced: float | None  # share of frames that were read together with a later one: they have its stamp
     clock_steps: int
     largest_step: int  # ns; 0 where the wall clock was not set
 

@@ -1,7 +1,7 @@
 """Can the instrument be trusted? Rules about ourselves, judged before anything is said of the target.
 
 A broken rule makes the run invalid, whatever its figures; a warning stands beside them. Every rule has
-its figure, its limit and what to do. docs/decisions/0008 has the measurements behind the limits.
+its figure, its limit and what to do. docs/decisions/0009 has the measurements behind the limits.
 
 A generator that is overrun, by its own work or by others on its cores, is late: the rule is about how
 late. Its event loop is asked to wake a probe at random instants. What that lag spoils depends on who stamps

@@ -22,8 +22,8 @@ from loadtests.link import Link, LinkError, NoAnswer, Received
 from reports.sample import Accepted, Kind, Outcome
 from scenarios.actor import Answer, Finished, Refused, Unanswered
 from talkamie.contract import (
+    ALL_OPERATIONS,
     FIRST_PING_S,
-    OPERATIONS,
     Action,
     AlertData,
     Authenticate,
@@ -73,6 +73,7 @@ class App(FastHttpUser):
         self._journey = ""
         self._intended = 0
         self.user = User()
+        self.extras = books.target.extras
 
     def pushed(self, action: str, push: Any, arrived: int) -> None:
         """Take in a push that is on record; for the person's half."""
@@ -87,7 +88,7 @@ class App(FastHttpUser):
     def call(self, operation: str, body: Any = None, *, expect: tuple[int, ...] = (), **fields: Any) -> Any:
         """See Actor."""
         self._leave_if_finished()
-        row = OPERATIONS[operation]
+        row = ALL_OPERATIONS[operation]
         intended, journey = self._take_intended(), self._journey
         called = self.api.call(row, body, fields, expect=expect)
         self.books.recorder.sample(
@@ -144,12 +145,11 @@ class App(FastHttpUser):
         books, me = self.books, self.user.id
         timeout = books.scenario.client.timeout_s
         link = Link(self._on_push, self._on_cut)
-        self._attempt(
-            Kind.CONNECT,
-            "wss.connect",
-            0,
-            lambda: link.connect(books.target.wss, books.tls, timeout=timeout),
-        )
+
+        def connect() -> None:
+            link.connect(books.target.wss, books.tls, timeout=timeout)
+
+        self._attempt(Kind.CONNECT, "wss.connect", 0, connect)
         self._link, self._socket = link, books.next_socket()
         answer = self._request(
             Authenticate(action="authenticate", token=self.api.token), where=lambda user: user.id == me

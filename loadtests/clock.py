@@ -49,8 +49,8 @@ def readings() -> list[Reading]:
 class Realtime:
     """CLOCK_REALTIME - CLOCK_MONOTONIC, for whoever turns kernel stamps into instants: sample it each second.
 
-    Between a step and the next sample every kernel stamp is wrong by the step. What was received can't be
-    older than the read before it, nor newer than the read that brought it: `to_monotonic` clamps to that.
+    Between a step and the next sample every kernel stamp is wrong by the step: believe none that is not
+    between the read before and its own.
     """
 
     def __init__(self, read: Callable[[], Iterable[Reading]] = readings) -> None:
@@ -70,10 +70,6 @@ class Realtime:
         if step or doubt <= max(STEP, self._doubt):
             self.offset, self._doubt = offset, doubt
         return step
-
-    def to_monotonic(self, realtime: int, *, since: int, seen: int) -> int:
-        """Return the instant of a kernel stamp, not before `since` (the read before) nor after `seen`."""
-        return min(max(realtime - self.offset, since), seen)
 
 
 def _narrowest(read: Iterable[Reading]) -> tuple[int, int]:

@@ -25,20 +25,12 @@ PROBES_A_SECOND = 100
 
 
 class Receiver(Protocol):
-    """What reads the sockets and stamps what it reads; counters since the start."""
+    """What reads the sockets and stamps what it reads; counters since the process began."""
 
-    stamps: str  # "wire", "epoll" or "callback"
     reads: int
     unstamped: int  # reads that came without a kernel stamp
     frames: int
-    coalesced: int  # frames whose read held several segments
-
-
-class Callback:
-    """Sockets that are read by a greenlet each, and stamped when that gets its turn: nothing to count."""
-
-    stamps = "callback"
-    reads = unstamped = frames = coalesced = 0
+    coalesced: int  # frames that were read together with a later one: they have its stamp
 
 
 class Collections:
@@ -72,7 +64,8 @@ class Health:
         pids = {"generator": 0, **({"server": server_pid} if server_pid else {})}
         self._watched = {name: psutil.Process(pid or None) for name, pid in pids.items()}
         self._used = {name: usage.of_process(process) for name, process in self._watched.items()}
-        self._machine, self._counted, self._at = usage.of_machine(), self._counters(), clock.now()
+        self._machine, self._began, self._at = usage.of_machine(), self._counters(), clock.now()
+        self._counted = self._began
         self._probe = gevent.spawn(self._feel)
 
     def _feel(self) -> None:
@@ -145,6 +138,11 @@ class Health:
             "pressure": (self._machine.pressed - before.pressed) / past,
             "steal": (self._machine.stolen - before.stolen) / ticks,
         }
+
+    def received(self) -> dict[str, int]:
+        """Return what the receiver counted since this watch began, by the names of `Receiver`."""
+        now = self._counters()
+        return {name: now[name] - self._began[name] for name in ("reads", "unstamped", "frames", "coalesced")}
 
     def stop(self) -> None:
         """End the probe."""

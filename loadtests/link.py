@@ -1,6 +1,6 @@
 """One wss connection: the client side of the socket half of the contract, and what it was that answered.
 
-Built on websockets' Sans-I/O protocol, with one reader greenlet a connection. Nothing in the protocol
+Rides on `loadtests.wire` for stamped bytes and `loadtests.framing` for messages. Nothing in the protocol
 carries a request id, so a frame finds whoever waits for it by these rules, in this order:
 
 1. the oldest waiter for its action whose `where` accepts its data;
@@ -8,35 +8,27 @@ carries a request id, so a frame finds whoever waits for it by these rules, in t
    push where the action has no answer but this;
 3. any other frame is a push.
 
-`arrived` is stamped as soon as the bytes are read, before anything is decoded: JSON costs time, and that is
-not the target's fault.
+A fan-out brings the same bytes to many links: they are decoded once, and each link gets the same object.
 """
 
 from __future__ import annotations
 
-import logging
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import gevent
 import msgspec
-from gevent import socket
-from gevent.event import AsyncResult
-from gevent.lock import RLock
 from msgspec import UNSET
-from websockets.client import ClientProtocol
 from websockets.exceptions import WebSocketException
-from websockets.frames import CloseCode, Frame, Opcode
-from websockets.protocol import State
 from websockets.uri import parse_uri
 
 from loadtests import clock
-from talkamie.contract import ACTIONS, MAX_MESSAGE_BYTES, Action, RawFrame
+from loadtests.framing import Framing, text_frame
+from loadtests.wire import Expired, Stream, Unread, Wait, engine
+from talkamie.contract import ACTIONS, Action, RawFrame
 
-_QUIET = logging.getLogger("talkload.link")
-_QUIET.setLevel(logging.CRITICAL)
+MESSAGE_DEADLINE = 10 * clock.SECOND
+"""A message that has begun is whole by then, or the connection is given up."""
 
 _encode = msgspec.json.encode
 _decode_frame = msgspec.json.Decoder(RawFrame).decode
@@ -46,8 +38,6 @@ _decode_answer = {
 _decode_push = {
     row.name: msgspec.json.Decoder(row.push).decode for row in ACTIONS.values() if row.push is not None
 }
-
-
 _silent = {row.name for row in ACTIONS.values() if row.silent}
 
 
@@ -57,6 +47,15 @@ class LinkError(Exception):
 
 class NoAnswer(Exception):
     """Nobody answered in time. What the target did with the request is unknown."""
+
+
+class Connected(NamedTuple):
+    """Instants of a link's birth, ns: begun, TCP connected, TLS agreed (as before if plain), upgraded."""
+
+    began: int
+    connected: int
+    secured: int
+    upgraded: int
 
 
 class Received(NamedTuple):
@@ -70,64 +69,92 @@ class Received(NamedTuple):
     size: int
 
 
-@dataclass(slots=True, eq=False)
 class _Waiter:
-    action: str
-    where: Callable[[Any], bool] | None
-    result: AsyncResult[Received]
-    sent: int = 0
+    """Somebody who waits for a frame."""
+
+    __slots__ = ("action", "sent", "wait", "where")
+
+    def __init__(self, action: str, where: Callable[[Any], bool] | None, wait: Wait[Received]) -> None:
+        self.action, self.where, self.wait, self.sent = action, where, wait, 0
+
+
+class _LastPush:
+    """The push that came last to any link of this process, and what its bytes decoded to."""
+
+    __slots__ = ("action", "data", "payload")
+
+    def __init__(self) -> None:
+        self.payload, self.action, self.data = b"", "", None
+
+
+_last = _LastPush()
 
 
 class Link:
     """A connection that is open from `connect` on until `close`, or until the target ends it."""
 
+    __slots__ = (
+        "_arrived",
+        "_closing",
+        "_connected",
+        "_engine",
+        "_framing",
+        "_goodbye",
+        "_on_end",
+        "_on_push",
+        "_opening",
+        "_stream",
+        "_unfinished",
+        "_waiters",
+        "ended",
+        "strange",
+    )
+
     def __init__(
         self, on_push: Callable[[str, Any, int, int], None], on_end: Callable[[int, str], None]
     ) -> None:
-        """`on_push(action, data, arrived, seen)` gets each push; `on_end(code, reason)` an unasked end."""
+        """`on_push(action, data, arrived, seen)` gets each push; `on_end(code, reason)` an unasked end.
+
+        Both run in the loop's callback: they must not wait. Identical pushes are one object: read only.
+        """
         self._on_push = on_push
         self._on_end = on_end
+        self._engine = engine()
+        self._stream = Stream(self._engine, self._receive, self._finish)
+        self._framing: Framing
         self._waiters: list[_Waiter] = []
-        self._lock = RLock()
-        self._fragments: list[bytes] = []
+        self._opening: Wait[None] | None = None
+        self._goodbye: Wait[None] | None = None
+        self._unfinished = 0  # the wheel's slot for the message that has begun, or 0
+        self._arrived = 0
+        self._connected = False
         self._closing = False
         self.ended: str = ""  # why the connection is gone, once it is
         self.strange = 0  # frames that are not of the contract
 
-    def connect(self, url: str, context: ssl.SSLContext | None, *, timeout: float) -> None:
+    def connect(self, url: str, context: ssl.SSLContext | None, *, timeout: float) -> Connected:
         """Do the TCP, TLS and websocket handshakes. Raises LinkError or NoAnswer."""
+        deadline = clock.now() + clock.ns(timeout)
+        uri = parse_uri(url)
+        self._framing = Framing(uri, self._message, self._stream.write)
         try:
-            with gevent.Timeout(timeout):
-                self._handshake(url, context, timeout)
-        except gevent.Timeout:
+            opened = self._stream.open(
+                uri.host, uri.port, deadline=deadline, context=context if uri.secure else None
+            )
+            self._opening = Wait(self._engine)
+            self._framing.ask()
+            self._opening.get(deadline)
+        except Expired:
             self._drop("connect timed out")
             raise NoAnswer("connect timed out") from None
         except (OSError, WebSocketException, EOFError) as error:
             self._drop(class_of(error))
             raise LinkError(self.ended) from error
-        self._reader = gevent.spawn(self._read)
-
-    def _handshake(self, url: str, context: ssl.SSLContext | None, timeout: float) -> None:
-        uri = parse_uri(url)
-        self._socket = socket.create_connection((uri.host, uri.port), timeout=timeout)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if uri.secure:
-            assert context is not None
-            self._socket = context.wrap_socket(self._socket, server_hostname=uri.host)
-        self._protocol = ClientProtocol(uri, max_size=MAX_MESSAGE_BYTES, logger=_QUIET)
-        self._protocol.send_request(self._protocol.connect())
-        self._write()
-        while self._protocol.state is State.CONNECTING and self._protocol.handshake_exc is None:
-            if not (data := self._socket.recv(65536)):
-                raise EOFError
-            self._protocol.receive_data(data)
-        if self._protocol.handshake_exc is not None:
-            raise self._protocol.handshake_exc
-        self._socket.settimeout(None)
-        # The handshake's answer is the first event; frames that came with it wait behind.
-        first = clock.now()
-        for event in self._protocol.events_received()[1:]:
-            self._take(event, first)
+        except BaseException:
+            self._drop("given up")
+            raise
+        self._opening, self._connected = None, True
+        return Connected(*opened, clock.now())
 
     # --- Asking ---
 
@@ -143,97 +170,88 @@ class Link:
 
         `on_send` is told the instant right before the bytes are written. Raises LinkError or NoAnswer.
         """
-        payload = _encode(frame)
-        waiter = _Waiter(frame.action, where, AsyncResult())
-        return self._wait(waiter, timeout, lambda: self._send(payload, waiter, on_send))
+        payload = text_frame(_encode(frame))
+        waiter = self._enlist(frame.action, where)
+        if self._framing.is_open:
+            waiter.sent = sent = clock.now()
+            if on_send:
+                on_send(sent)
+            self._stream.write(payload)
+        else:
+            waiter.wait.fail(LinkError("closing"))
+        return self._await(waiter, timeout)
 
     def send(self, frame: Action) -> int:
         """Send a frame that has no answer; return the instant right before the write. Raises LinkError."""
-        if self.ended:
-            raise LinkError(self.ended)
-        waiter = _Waiter(frame.action, None, AsyncResult())
-        try:
-            self._send(_encode(frame), waiter, None)
-        except OSError as error:
-            self._drop(class_of(error))
-            raise LinkError(self.ended) from error
-        return waiter.sent
+        payload = text_frame(_encode(frame))
+        if not self.ended and self._framing.is_open:
+            sent = clock.now()
+            self._stream.write(payload)
+            if not self.ended:
+                return sent
+        raise LinkError(self.ended or "closing")
 
     def expect(self, action: str, *, timeout: float, where: Callable[[Any], bool] | None = None) -> Received:
         """Return the next frame with this action whose data `where` accepts. Raises LinkError or NoAnswer."""
-        return self._wait(_Waiter(action, where, AsyncResult()), timeout, lambda: None)
+        return self._await(self._enlist(action, where), timeout)
 
     def ping(self, *, timeout: float) -> Received:
         """Send an application ping and return its answer: one at a time. Raises LinkError or NoAnswer."""
         return self.request(Action(action="ping"), timeout=timeout)
 
-    def _wait(self, waiter: _Waiter, timeout: float, begin: Callable[[], None]) -> Received:
+    def _enlist(self, action: str, where: Callable[[Any], bool] | None) -> _Waiter:
         if self.ended:
             raise LinkError(self.ended)
+        waiter = _Waiter(action, where, Wait(self._engine))
         self._waiters.append(waiter)
+        return waiter
+
+    def _await(self, waiter: _Waiter, timeout: float) -> Received:
         try:
-            begin()
-            received = waiter.result.get(timeout=timeout)
-            assert received is not None
-            return received
-        except gevent.Timeout:
+            return waiter.wait.get(clock.now() + clock.ns(timeout))
+        except Expired:
             raise NoAnswer(f"{waiter.action} timed out") from None
-        except OSError as error:
-            self._drop(class_of(error))
-            raise LinkError(self.ended) from error
         finally:
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
 
-    def _send(self, payload: bytes, waiter: _Waiter, on_send: Callable[[int], None] | None) -> None:
-        with self._lock:
-            if self._protocol.state is not State.OPEN:
-                raise LinkError(self.ended or "closing")
-            self._protocol.send_text(payload)
-            waiter.sent = clock.now()
-            if on_send:
-                on_send(waiter.sent)
-            self._write()
-
-    def _write(self) -> None:
-        with self._lock:
-            for data in self._protocol.data_to_send():
-                if data:
-                    self._socket.sendall(data)
-                else:
-                    self._socket.shutdown(socket.SHUT_WR)
-
     # --- Being answered ---
 
-    def _read(self) -> None:
-        try:
-            while self._protocol.state is not State.CLOSED:
-                data = self._socket.recv(65536)
-                arrived = clock.now()
-                if data:
-                    self._protocol.receive_data(data)
-                else:
-                    self._protocol.receive_eof()
-                for event in self._protocol.events_received():
-                    self._take(event, arrived)
-                self._write()
-        except OSError as error:
-            self._drop(class_of(error))
-        else:
-            received = self._protocol.close_rcvd
-            self._drop(f"closed with {received.code}" if received else "connection lost", received)
+    def _receive(self, data: bytes, arrived: int) -> None:
+        found = self._framing.receive(data, arrived)
+        if found:
+            shared = self._engine
+            shared.frames += found
+            # All that one read brought has the stamp of its last segment.
+            shared.coalesced += found if arrived == self._arrived else found - 1
+            self._arrived = arrived
+        if self._framing.is_unfinished is not bool(self._unfinished):
+            self._watch_unfinished()
+        if self._opening is not None:
+            if refusal := self._framing.refusal:
+                self._opening.fail(refusal)
+            elif self._framing.is_open:
+                self._opening.set(None)
+        elif broken := self._framing.broken:
+            self._drop(f"broken by the target ({broken[0]}: {broken[1]})")
 
-    def _take(self, event: Any, arrived: int) -> None:
-        if not isinstance(event, Frame):
-            return
-        if event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
-            self._fragments.append(bytes(event.data))
-            if event.fin:
-                message, self._fragments = b"".join(self._fragments), []
-                self._dispatch(message, arrived)
+    def _watch_unfinished(self) -> None:
+        """Give a message that has begun its time, or let go of its deadline."""
+        if self._unfinished:
+            self._engine.wheel.discard(self, self._unfinished)
+            self._unfinished = 0
+        elif not self.ended:
+            self._unfinished = self._engine.wheel.add(self, clock.now() + MESSAGE_DEADLINE)
 
-    def _dispatch(self, message: bytes, arrived: int) -> None:
+    def expire(self) -> None:
+        """A message has not become whole in its time: called by the wheel."""
+        self._drop("message not finished in time")
+
+    def _message(self, message: bytes, arrived: int) -> None:
         seen = clock.now()
+        if message == _last.payload and not self._waiters:
+            self._on_push(_last.action, _last.data, arrived, seen)
+            return
         try:
             frame = _decode_frame(message)
             action = frame.action
@@ -254,7 +272,8 @@ class Link:
                         self._answer(waiter, Received(frame, data, 0, arrived, seen, len(message)))
                         return
             if action in _decode_push:
-                self._on_push(action, _decode_push[action](raw), arrived, seen)
+                _last.payload, _last.action, _last.data = message, action, _decode_push[action](raw)
+                self._on_push(action, _last.data, arrived, seen)
             else:
                 self.strange += 1
         except (msgspec.DecodeError, RecursionError):
@@ -265,7 +284,7 @@ class Link:
             self.strange += 1
             return
         self._waiters.remove(waiter)
-        waiter.result.set(received._replace(sent=waiter.sent))
+        waiter.wait.set(received._replace(sent=waiter.sent))
 
     # --- Ending ---
 
@@ -274,15 +293,14 @@ class Link:
         self._closing = True
         if self.ended:
             return
+        self._goodbye = Wait(self._engine)
+        self._framing.close()
         try:
-            with self._lock:
-                if self._protocol.state is State.OPEN:
-                    self._protocol.send_close(CloseCode.NORMAL_CLOSURE)
-                    self._write()
-        except OSError as error:
-            self._drop(class_of(error))
-        else:
-            self._reader.join(timeout)
+            if not self.ended:
+                self._goodbye.get(clock.now() + clock.ns(timeout))
+        except Expired:
+            pass
+        finally:
             self._drop("closed by us")
 
     def drop(self) -> None:
@@ -290,18 +308,30 @@ class Link:
         self._closing = True
         self._drop("dropped by us")
 
-    def _drop(self, why: str, received: Any = None) -> None:
-        """Let go of the socket and tell everybody who waits. The first reason stays."""
+    def _finish(self, error: BaseException | None) -> None:
+        """The target, or the network, has ended the connection."""
+        if self._opening is not None:
+            self._opening.fail(error or EOFError())
+            return
+        self._framing.end()
+        code, _ = closed = self._framing.closed_with or (0, "")
+        self._drop(class_of(error) if error else f"closed with {code}" if code else "connection lost", closed)
+
+    def _drop(self, why: str, closed: tuple[int, str] = (0, "")) -> None:
+        """Let go of the connection and tell everybody who waits. The first reason stays."""
         if self.ended:
             return
         self.ended = why
-        if hasattr(self, "_socket"):
-            self._socket.close()
+        self._stream.close()
+        if self._unfinished:
+            self._engine.wheel.discard(self, self._unfinished)
         for waiter in self._waiters:
-            waiter.result.set_exception(LinkError(why))
+            waiter.wait.fail(LinkError(why))
         self._waiters.clear()
-        if not self._closing and hasattr(self, "_reader"):
-            self._on_end(received.code if received else 0, why)
+        if self._goodbye is not None:
+            self._goodbye.set(None)
+        if not self._closing and self._connected:
+            self._on_end(closed[0], closed[1] or why)
 
 
 def class_of(error: BaseException) -> str:
@@ -315,6 +345,8 @@ def class_of(error: BaseException) -> str:
             return "connection refused"
         case ConnectionResetError() | BrokenPipeError():
             return "connection reset"
+        case Unread():
+            return "target does not read"
         case TimeoutError():
             return "connect timed out"
         case EOFError():

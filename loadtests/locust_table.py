@@ -15,7 +15,7 @@ from locust.stats import RequestStats, StatsEntry, StatsError
 from loadtests import clock
 from loadtests.recorder import Second
 from reports.sample import Kind, Outcome
-from talkamie.contract import OPERATIONS
+from talkamie.contract import ALL_OPERATIONS
 
 
 def feed(stats: RequestStats, second: Second) -> None:
@@ -26,7 +26,7 @@ def feed(stats: RequestStats, second: Second) -> None:
     for kind, operation, _, outcome, _, intended, _, arrived, _, _, length, error in second.samples:
         if kind in (Kind.STEP, Kind.NOTICE) or outcome == Outcome.CANCELLED:
             continue
-        row = (OPERATIONS[operation].method if kind == Kind.REQUEST else "WSS", operation)
+        row = (ALL_OPERATIONS[operation].method if kind == Kind.REQUEST else "WSS", operation)
         took[row].append(arrived - intended)
         size[row] += length
         if outcome != Outcome.OK:

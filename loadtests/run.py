@@ -24,9 +24,10 @@ import psutil
 
 from loadtests import clock
 from loadtests.fanout import Ledger
-from loadtests.health import Callback, Health, every_second
+from loadtests.health import Health, every_second
 from loadtests.recorder import Recorder, Second
 from loadtests.target import Target
+from loadtests.wire import engine
 from reports import manifest as book
 from reports.artefact import create, seal
 from reports.parts import PartWriter
@@ -75,14 +76,12 @@ class Run:
         self._online_once: set[int] = set()
         self._spawned = 0
         self._refusals: Counter[tuple[str, str]] = Counter()
-        self.receiver = Callback()
-        self.realtime = clock.Realtime()
         self.manifest = self._first_manifest()
         self.folder = create(root, self.manifest)
         self._writer = PartWriter(self.folder, _WORKER)
         self.recorder = Recorder(self._writer)
         self.ledger = Ledger(self.recorder, token)
-        self.health = Health(self.recorder, target.pid, self.receiver)
+        self.health = Health(self.recorder, target.pid, engine())
         self.deadline = clock.ns(scenario.client.delivery_deadline_s)
         self._ticker = every_second(self._tick)
         self.listeners: list[Callable[[Second], None]] = []  # told of each second, once it is on disk
@@ -111,7 +110,7 @@ class Run:
             seed=self.seed,
             users=self.users,
             deadline_ns=clock.ns(scenario.client.delivery_deadline_s),
-            clock=book.Clock(stamps=self.receiver.stamps, realtime_offset_ns=self.realtime.offset),
+            clock=book.Clock(stamps=engine().stamps, realtime_offset_ns=engine().realtime.offset),
             machine=_machine(),
             workers=[book.Worker(name=_WORKER, pid=os.getpid())],
             versions={name: version(name) for name in _LIBRARIES},
@@ -180,10 +179,11 @@ class Run:
             self.trouble(f"the recorder failed: {type(error).__name__}: {error}")
 
     def _watch_the_clock(self) -> None:
-        before = self.realtime.offset
-        if step := self.realtime.sample():
+        realtime = engine().realtime
+        before = realtime.offset
+        if step := realtime.sample():
             self.manifest.clock.steps_ns.append(step)
-            self.event("clock-step", step_ns=step, before_ns=before, after_ns=self.realtime.offset)
+            self.event("clock-step", step_ns=step, before_ns=before, after_ns=realtime.offset)
 
     def phase(self) -> str:
         """Return where the run is: warm-up, steady or draining."""
@@ -237,8 +237,8 @@ class Run:
             book.Phase(name="steady", from_ns=steady_from, to_ns=stopped),
             book.Phase(name="drain", from_ns=stopped, to_ns=ended),
         ]
-        for name in ("reads", "unstamped", "frames", "coalesced"):
-            setattr(final.clock, name, getattr(self.receiver, name))
+        for name, count in self.health.received().items():
+            setattr(final.clock, name, count)
         final.workers = [
             book.Worker(
                 name=_WORKER,

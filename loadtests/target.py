@@ -51,6 +51,7 @@ class Target:
     stage: str = ""
     faults: bool = False
     password_cost: str = ""
+    extras: bool = False  # it serves what is beyond the 48 operations
 
     @property
     def local(self) -> bool:
@@ -133,6 +134,7 @@ def preflight(target: Target) -> Target:
         stage=str(health.get("stage", "")),
         faults=bool(health.get("faults", False)),
         password_cost=str(health.get("passwordCost", "")),
+        extras=bool(health.get("extras", False)),
     )
 
 

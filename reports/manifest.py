@@ -73,7 +73,7 @@ class Clock(Struct, kw_only=True):
     reads: Count = 0  # of sockets, that were to be stamped
     unstamped: Count = 0  # reads without a kernel stamp: stamped when the event loop was told
     frames: Count = 0  # that came with those reads
-    coalesced: Count = 0  # frames whose read held several segments: stamped like the last of them
+    coalesced: Count = 0  # frames that were read together with a later one: they have its stamp
 
 
 class Machine(Struct, kw_only=True):

@@ -149,7 +149,7 @@ RESOURCES = pa.schema(
         ("reads", pa.int64()),  # of sockets
         ("unstamped", pa.int64()),  # reads that came without a kernel stamp
         ("frames", pa.int64()),  # that came with those reads
-        ("coalesced", pa.int64()),  # frames whose read held several segments: stamped like the last of them
+        ("coalesced", pa.int64()),  # frames that were read together with a later one: they have its stamp
         ("pressure", pa.float32()),  # share of the second in which anybody on the machine waited for a core
         ("steal", pa.float32()),  # share of all cores that the hypervisor gave to others
     ]

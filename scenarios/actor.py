@@ -88,6 +88,8 @@ class Actor(Protocol):
     """Ids of alerts that were taken back: the app has removed them."""
     seen: set[str]
     """Which lists were fetched since the page was opened: the app fetches each once."""
+    extras: bool
+    """Whether the target says that it serves what is beyond the 48 operations."""
 
     def now(self) -> datetime:
         """Return the date and time, UTC."""

@@ -635,6 +635,29 @@ class SignalData(Wire):
 # --- Beyond the first documentation ----------------------------------------------------------------
 
 
+class PasswordReset(Wire):
+    """Another password for an address whose one-time password was verified just before."""
+
+    email: Email
+    password: Password
+
+
+class WorkLocation(Wire):
+    country_code: ShortText
+    state_code: ShortText | UnsetType = UNSET
+    city: ShortText | UnsetType = UNSET
+
+
+class BackgroundQuery(Wire):
+    """What a background check of oneself needs to know."""
+
+    first_name: ShortText
+    last_name: ShortText
+    zip_code: ShortText
+    work_locations: Annotated[list[WorkLocation], Meta(min_length=1, max_length=20)]
+    middle_name: ShortText | UnsetType = UNSET
+
+
 class Faq(Wire):
     id: Id
     question: str
@@ -919,6 +942,8 @@ EXTRA_OPERATIONS: dict[str, Operation] = {
     row.name: row
     for row in (
         Operation("refresh-token", "POST", "/auth/refresh", Auth.PUBLIC, body=Refresh, data=TokensData),
+        Operation("reset-password", "POST", "/auth/reset-password", Auth.PUBLIC, body=PasswordReset),
+        Operation("post-message", "POST", "/chat/{chatId}/message", body=MessageText, data=MessageData),
         Operation("get-pending-chats", "GET", "/chats/pending", query=Search, data=list[Chat]),
         Operation("get-faqs", "GET", "/faqs", Auth.PUBLIC, query=Search, data=list[Faq]),
         Operation(
@@ -946,10 +971,16 @@ EXTRA_OPERATIONS: dict[str, Operation] = {
             data=list[Specialization],
         ),
         Operation("get-open-ticket", "GET", "/support/open/ticket", data=Ticket),
+        Operation(
+            "get-ticket-messages", "GET", "/support/ticket/{id}/messages", query=Page, data=list[Message]
+        ),
         Operation("disconnect-user", "DELETE", "/user/{id}/connection/disconnect"),
         Operation("open-top-up-session", "POST", "/web/finance/top-up/session", body=TopUp, data=TopUpData),
+        Operation("initiate-background-check", "POST", "/verification/background", body=BackgroundQuery),
     )
 }
+
+ALL_OPERATIONS = OPERATIONS | EXTRA_OPERATIONS
 
 EXTRA_ACTIONS: dict[str, SocketAction] = {
     row.name: row
@@ -994,6 +1025,7 @@ RECEIPT_DEBOUNCE_S = 0.1
 LIST_PAGE = 25
 CONNECTIONS_PAGE = 20
 MESSAGES_PAGE = 4
+FAQS_PAGE = 5
 CALL_END_PAUSE_S = 2.0
 
 ANONYMOUS_TOKEN = "undefined"  # noqa: S105 - what the web client sends as its bearer when signed out

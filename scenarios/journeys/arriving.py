@@ -8,6 +8,7 @@ from scenarios.actor import Actor, Refused
 from scenarios.people import sentence
 from talkamie.contract import (
     CONNECTIONS_PAGE,
+    FAQS_PAGE,
     LIST_PAGE,
     Interest,
     OtpCheck,
@@ -23,6 +24,8 @@ def landing(actor: Actor) -> None:
     """See the page that strangers see. It asks who is there first; nobody is, and 401 is right."""
     with actor.journey("landing"):
         actor.call("get-user-by-token", expect=(401,))
+        if actor.extras:
+            actor.call("get-faqs", page_size=FAQS_PAGE)
 
 
 def sign_up(actor: Actor) -> None:

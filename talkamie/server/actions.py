@@ -2,11 +2,17 @@
 
 A socket is nobody's until it authenticates; until then only `ping` and `authenticate` are answered, and a
 deadline runs. Every bad frame has an answer and leaves the socket open, except binary ones and a bad token.
+
+With `--apigw-errors`, what never came to a handler's end is answered as API Gateway answers where a route is
+missing or its integration fails: `{"message": "Forbidden", "connectionId": …, "requestId": …}`, no `action`.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import logging
+import secrets
 from typing import Any
 
 import msgspec
@@ -15,13 +21,14 @@ from starlette.types import Receive, Scope, Send
 from talkamie.contract import Action, SocketAction
 from talkamie.server import clock
 from talkamie.server.connection import EXTENSION
-from talkamie.server.hub import Socket, failure, success
+from talkamie.server.hub import Socket, failure, success, text_frame
 from talkamie.server.registry import Handler, action_handler, actions
 from talkamie.server.service import Call, Paged, Problem, Service, failure_text, settled
 
 UNSUPPORTED_DATA = 1003
 log = logging.getLogger("talkamie")
 _name = msgspec.json.Decoder(Action)
+_salt = secrets.token_bytes(16)
 
 
 class SocketEndpoint:
@@ -76,6 +83,8 @@ class SocketEndpoint:
             log.exception("%s failed", name)
             status = 500
             answer = failure(name, status, "Something went wrong on our side.")
+        if self._service.settings.apigw_errors and (name not in self._handlers or status == 500):
+            answer = _gateway_failure(socket, "Internal server error" if status == 500 else "Forbidden")
         if answer is not None:
             self._service.hub.answer(socket, answer)
         for later in call.after:
@@ -110,3 +119,14 @@ class SocketEndpoint:
         if isinstance(result, Paged):
             return success(name, result.data, result.pagination)
         return success(name, msgspec.UNSET if result is None else result)
+
+
+def _gateway_failure(socket: Socket, message: str) -> bytes:
+    """Return API Gateway's own frame; its ids are 11 bytes in base64, the connection's always the same."""
+    connection = hashlib.blake2b(b"%d" % socket.number, digest_size=11, key=_salt).digest()
+    body = {
+        "message": message,
+        "connectionId": base64.urlsafe_b64encode(connection).decode(),
+        "requestId": base64.urlsafe_b64encode(secrets.token_bytes(11)).decode(),
+    }
+    return text_frame(msgspec.json.encode(body))

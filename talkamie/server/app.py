@@ -33,6 +33,7 @@ from talkamie.server.actions import SocketEndpoint
 from talkamie.server.hub import Hub
 from talkamie.server.metrics import Metrics
 from talkamie.server.operations import Endpoint, PathEndpoint, cross_origin, not_found, respond
+from talkamie.server.paths import Paths
 from talkamie.server.security import Passwords
 from talkamie.server.service import Service, Settings
 from talkamie.server.store import Store
@@ -51,7 +52,7 @@ def make_service(settings: Settings, store: Store) -> Service:
     return Service(settings, store, hub, Passwords(settings.password_cost), metrics)
 
 
-def make_app(service: Service) -> Router:
+def make_app(service: Service) -> ASGIApp:
     """Return the ASGI application. Raises RegistryError unless handlers and contract agree."""
     registry.verify()
     started = clock.monotonic()
@@ -59,13 +60,14 @@ def make_app(service: Service) -> Router:
     for name, row in registry.operations(extras=service.settings.extras).items():
         endpoint = Endpoint(service, row, registry.operation_handler(name))
         paths.setdefault(VERSION_PREFIX + row.path, {})[row.method] = endpoint
-    routes: list[BaseRoute] = [Route(path, PathEndpoint(methods)) for path, methods in paths.items()]
+    routes: list[BaseRoute] = []
 
     async def health(scope: Scope, receive: Receive, send: Send) -> None:
         body = {
             "version": _version(),
             "stage": service.settings.stage,
             "faults": False,
+            "extras": service.settings.extras,
             "passwordCost": service.passwords.cost,
             "store": service.store.name,
             "uptime_s": (clock.monotonic() - started) / 1e9,
@@ -86,7 +88,8 @@ def make_app(service: Service) -> Router:
         *documents.routes(extras=service.settings.extras),
         WebSocketRoute("/{path:path}", asgi(SocketEndpoint(service))),
     ]
-    return Router(routes=routes, default=not_found, redirect_slashes=False)
+    rest = Router(routes=routes, default=not_found, redirect_slashes=False)
+    return Paths({path: PathEndpoint(methods) for path, methods in paths.items()}, rest)
 
 
 class asgi:

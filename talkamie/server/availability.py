@@ -8,10 +8,12 @@ from __future__ import annotations
 import msgspec
 
 from talkamie.contract import CustomAvailability, Page, WeeklyAvailability, WeeklyInput, WeekQuery
-from talkamie.server import views
+from talkamie.server import timetable, views
 from talkamie.server.registry import operation
-from talkamie.server.service import Call, Problem, cursor, from_iso, given
+from talkamie.server.service import Call, Problem, cursor, from_iso, given, iso
+from talkamie.server.store import Session
 
+_THURSDAY = 4  # 1970 began with one; the week begins with Sunday
 _encode = msgspec.json.Encoder().encode
 
 
@@ -56,3 +58,29 @@ async def set_weekly(call: Call, *, body: WeeklyInput) -> WeeklyAvailability:
         "update users set availability_weekly = $2 where id = $1", call.me, _encode(body).decode()
     )
     return body
+
+
+async def covers(db: Session, user: str, start: int, end: int) -> bool:
+    """Tell whether `user` is available from `start` to `end` (ms); always, while he has not said when."""
+    row = await db.one("select availability_weekly, availability_custom from users where id = $1", user)
+    if row is None or {row["availability_weekly"], row["availability_custom"]} <= {None, "{}"}:
+        return True
+    said = views.availability(row)
+    slots = (given(said.custom) or {}).get(iso(start)[:10])
+    weekly = given(said.weekly)
+    if slots is None and weekly is not None:
+        weekday = (start // timetable.DAY_MS + _THURSDAY) % 7
+        slots = given(getattr(weekly, weekly.__struct_fields__[weekday]))
+    midnight = start - start % timetable.DAY_MS
+    reached = start
+    # Slots may touch: a call may begin in one and end in the next.
+    for begins, ends in sorted((_of_day(slot.start), _of_day(slot.end)) for slot in slots or ()):
+        if midnight + begins <= reached:
+            reached = max(reached, midnight + ends)
+    return reached >= end
+
+
+def _of_day(time: str) -> int:
+    """Return the milliseconds from midnight to a time of the day."""
+    hours, minutes, *seconds = map(int, time.split(":"))
+    return (hours * 3600 + minutes * 60 + sum(seconds)) * 1000

@@ -7,7 +7,8 @@
 
 A step is taken by a conditional UPDATE: of an accept and an end at the same time, one wins. Who is in a call
 has a row in `busy`, whose key makes it one call at a time. `sweep` ends what nobody ends: a call that rang
-for too long, and one of whose parties has been without a socket for longer than the grace.
+for too long, one of whose parties has been without a socket for longer than the grace, and one whose caller
+has no coins left where calls are billed.
 
 How long a call was is estimated from what both clients report: from when either has media until neither has.
 Their clocks are not ours, so a timestamp is believed only between the last event we know of and now.
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from talkamie.contract import Call as WireCall
@@ -31,7 +33,7 @@ from talkamie.contract import (
     Search,
     User,
 )
-from talkamie.server import chats, clock, views
+from talkamie.server import billing, chats, clock, relations, views
 from talkamie.server.registry import action, operation
 from talkamie.server.service import (
     Call,
@@ -44,6 +46,7 @@ from talkamie.server.service import (
     like,
     page,
     pair,
+    settled,
     text_id,
 )
 from talkamie.server.store import Row, Session, marks
@@ -99,7 +102,9 @@ async def get_histories(call: Call, *, query: Search) -> Paged[list[WireCall]]:
 async def call_user(call: Call, *, body: CallUser) -> CallData:
     """Ring at every socket of the other member; missed at once if he is offline or in a call."""
     chat_id, me = text_id(body.chat_id), call.me
+    await relations.expect_senior(call)
     other = await chats.open_member(call, chat_id)
+    await billing.expect_coins(call)
     identity = call.db.new_id(call.now)
     async with call.db.transaction():
         ringing = await _seat(call.db, identity, me, other) and call.service.hub.online(other)
@@ -141,10 +146,7 @@ async def end_call(call: Call, *, body: CallStep) -> CallData:
     The caller's client does this by itself when a call was rejected: it stays rejected.
     """
     row = await _one(call.db, text_id(body.call_id), call.me)
-    async with call.db.transaction():
-        ended = await _end(call.db, row["id"], call.now)
-    if ended is not None:
-        await _tell(call.service, call.db, row["o_id"], "call-ended", row["id"], call.accepted)
+    await _end(call.service, call.db, row["id"], call.now, call.accepted, besides=call.me)
     return await _data(call.db, row["id"], call.me)
 
 
@@ -167,7 +169,7 @@ async def recover(service: Service) -> None:
 
 
 async def sweep(service: Service) -> None:
-    """End the calls that rang for too long and those of whoever is gone for good; both parties are told."""
+    """End the calls that nobody ends; both parties are told."""
     try:
         await _sweep(service, service.store.session(), clock.now())
     except Exception:  # because this runs beside requests: like theirs, its failure must not stop the server
@@ -180,30 +182,22 @@ async def _sweep(service: Service, db: Session, now: int) -> None:
         f"select id from calls where status = 'ringing' and created <= $1 limit {SWEEP_AT_ONCE}",  # noqa: S608
         now - round(settings.ring_timeout_s * 1000),
     )
-    for row in rung:
-        await _end_and_tell(service, db, row["id"], now)
+    over = [(row["id"], now) for row in rung]
+    if settings.billing:
+        over += await billing.spent(db, now, SWEEP_AT_ONCE)
     latest = now - round(settings.call_grace_s * 1000)
     gone = [user for user, since in departed.items() if since <= latest][:SWEEP_AT_ONCE]
-    if not gone:
-        return
-    left = await db.all(
-        f"select user_id, call_id from busy where user_id in ({marks(len(gone), first=1)})",  # noqa: S608
-        *gone,
-    )
-    for row in left:
-        # What was said ended when he left, not when we stopped waiting for him.
-        await _end_and_tell(service, db, row["call_id"], departed[row["user_id"]])
+    if gone:
+        left = await db.all(
+            f"select user_id, call_id from busy where user_id in ({marks(len(gone), first=1)})",  # noqa: S608
+            *gone,
+        )
+        # What was said ended when he left, not when we stopped waiting for him; he may be back by now.
+        over += [(row["call_id"], departed[user]) for row in left if (user := row["user_id"]) in departed]
+    for identity, at in over:
+        await settled(partial(_end, service, db, identity, at, clock.monotonic()))
     for user in gone:
         departed.pop(user, None)
-
-
-async def _end_and_tell(service: Service, db: Session, identity: str, at: int) -> None:
-    async with db.transaction():
-        ended = await _end(db, identity, at)
-    if ended is None:
-        return
-    for user in (ended["caller_id"], ended["callee_id"]):
-        await _tell(service, db, user, "call-ended", identity, clock.monotonic())
 
 
 async def _seat(db: Session, identity: str, me: str, other: str) -> bool:
@@ -267,19 +261,29 @@ async def _report(call: Call, body: CallReport, *, up: int) -> None:
     )
 
 
-async def _end(db: Session, identity: str, at: int) -> Row | None:
-    """End a call that is not over, as of `at`, and return it. Inside the caller's transaction."""
-    row = await db.one(
-        """update calls set status = case when status = 'ringing' then 'missed' else status end, ended = $2,
-            talked = talked + case when up_since is not null and up_since < $2 then $2 - up_since else 0 end,
-            up_since = null
-        where id = $1 and ended is null returning *""",
-        identity,
-        at,
-    )
-    if row is not None:
+async def _end(
+    service: Service, db: Session, identity: str, at: int, accepted: int, *, besides: str | None = None
+) -> None:
+    """End a call that is not over, as of `at`; its parties are told, `besides` only what it cost."""
+    async with db.transaction():
+        row = await db.one(
+            """update calls set status = case when status = 'ringing' then 'missed' else status end,
+                talked = talked + case when up_since is not null and up_since < $2
+                    then $2 - up_since else 0 end,
+                up_since = null, ended = $2
+            where id = $1 and ended is null returning *""",
+            identity,
+            at,
+        )
+        if row is None:
+            return
         await db.all("delete from busy where call_id = $1", identity)
-    return row
+        cost = service.settings.billing and await billing.settle(db, row, at)
+    for user in (row["caller_id"], row["callee_id"]):
+        if user != besides:
+            await _tell(service, db, user, "call-ended", identity, accepted)
+    if cost:
+        await billing.tell(service, db, row, at, accepted)
 
 
 async def _tell(service: Service, db: Session, user: str, push: str, identity: str, accepted: int) -> None:

@@ -7,47 +7,52 @@ from typing import TypeVar
 
 import msgspec
 
-from talkamie.contract import Interest, Pagination, Search
+from talkamie.contract import Interest, Pagination, Search, Wire
 from talkamie.server.registry import operation
 from talkamie.server.service import Call, Cursor, Paged, cursor, given, iso
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Wire)
 
-INTERESTS = tuple(
-    Interest(id=f"i{number:02d}", name=name, emoji=emoji)
-    for number, (name, emoji) in enumerate(
-        (
-            ("Art", "🎨"),
-            ("Baking", "🥧"),
-            ("Board games", "🎲"),
-            ("Books", "📚"),
-            ("Chess", "♟️"),
-            ("Cinema", "🎬"),
-            ("Cooking", "🍲"),
-            ("Crosswords", "✏️"),
-            ("Dancing", "💃"),
-            ("Dogs and cats", "🐾"),
-            ("Family", "👪"),
-            ("Fishing", "🎣"),
-            ("Gardening", "🌱"),
-            ("History", "🏛️"),
-            ("Knitting", "🧶"),
-            ("Languages", "💬"),
-            ("Music", "🎵"),
-            ("Nature", "🌳"),
-            ("Photography", "📷"),
-            ("Poetry", "🪶"),
-            ("Politics", "🗳️"),
-            ("Sewing", "🧵"),
-            ("Singing", "🎤"),
-            ("Sport", "⚽"),
-            ("Technology", "💻"),
-            ("Theatre", "🎭"),
-            ("Travel", "✈️"),
-            ("Walking", "🚶"),
-        ),
-        start=1,
+
+def catalogue(kind: type[T], letter: str, *rows: Sequence[str]) -> tuple[T, ...]:
+    """Return entries of a kind whose first field is the id: made of a letter and the row's number."""
+    return tuple(
+        kind(**dict(zip(kind.__struct_fields__, (f"{letter}{number:02d}", *row), strict=True)))
+        for number, row in enumerate(rows, start=1)
     )
+
+
+INTERESTS = catalogue(
+    Interest,
+    "i",
+    ("Art", "🎨"),
+    ("Baking", "🥧"),
+    ("Board games", "🎲"),
+    ("Books", "📚"),
+    ("Chess", "♟️"),
+    ("Cinema", "🎬"),
+    ("Cooking", "🍲"),
+    ("Crosswords", "✏️"),
+    ("Dancing", "💃"),
+    ("Dogs and cats", "🐾"),
+    ("Family", "👪"),
+    ("Fishing", "🎣"),
+    ("Gardening", "🌱"),
+    ("History", "🏛️"),
+    ("Knitting", "🧶"),
+    ("Languages", "💬"),
+    ("Music", "🎵"),
+    ("Nature", "🌳"),
+    ("Photography", "📷"),
+    ("Poetry", "🪶"),
+    ("Politics", "🗳️"),
+    ("Sewing", "🧵"),
+    ("Singing", "🎤"),
+    ("Sport", "⚽"),
+    ("Technology", "💻"),
+    ("Theatre", "🎭"),
+    ("Travel", "✈️"),
+    ("Walking", "🚶"),
 )
 
 

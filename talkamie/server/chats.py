@@ -133,10 +133,14 @@ async def get_messages(call: Call, *, body: GetMessages) -> Paged[MessagePage]:
 @action("send-message")
 async def send_message(call: Call, *, body: SendMessage) -> MessageData:
     """Store a message, push it to the other member, and return it as the sender keeps it."""
-    chat_id = text_id(body.chat_id)
+    return await say(call, text_id(body.chat_id), body.message.text)
+
+
+async def say(call: Call, chat_id: str, text: str) -> MessageData:
+    """Send a message, whichever way it came. 404 for a chat that is not mine, 403 for a closed one."""
     other = await open_member(call, chat_id)
     async with call.db.transaction():
-        stored = await post(call, chat_id, to=other, text=body.message.text)
+        stored = await post(call, chat_id, to=other, text=text)
         unread = await total_unread(call.db, other)
     await _deliver_if_online(call, stored, other)
     chat = Chat(id=chat_id)

@@ -31,12 +31,12 @@ class HttpConnection(HttpToolsProtocol):
     """One https connection."""
 
     head_bytes = 0
-    upgraded = False
+    deadline: asyncio.TimerHandle
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         # Because nothing else ends a connection whose first request never completes.
-        self.loop.call_later(HEAD_DEADLINE_S, self._expect_a_request)
+        self.deadline = self.loop.call_later(HEAD_DEADLINE_S, self._expect_a_request)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -52,7 +52,7 @@ class HttpConnection(HttpToolsProtocol):
         super().on_header(name, value)
 
     def handle_websocket_upgrade(self) -> None:
-        self.upgraded = True
+        self.deadline.cancel()  # else it would keep this object for as long
         super().handle_websocket_upgrade()
 
     def _grow(self, size: int) -> None:
@@ -61,7 +61,7 @@ class HttpConnection(HttpToolsProtocol):
             raise ValueError("the head is too long")  # the parser turns this into a 400 and a close
 
     def _expect_a_request(self) -> None:
-        if self.cycle is None and not self.upgraded and not self.transport.is_closing():
+        if self.cycle is None and not self.transport.is_closing():
             self.transport.close()
 
 

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import asyncio.sslproto
 import contextlib
+import ctypes
 import errno
 import gc
 import json
@@ -37,7 +38,9 @@ from talkamie.server.store import StoreError, open_store
 BACKLOG = 4096
 KEEP_ALIVE_S = 75
 DRAIN_S = 3
-TLS_BUFFER_BYTES = 16 * 1024
+TLS_BUFFER_BYTES = 16 * 1024  # a TLS record has no more
+LARGE_BYTES = 128 * 1024
+_M_MMAP_THRESHOLD = -3  # malloc.h
 LOOPBACK = "127.0.0.1"
 
 
@@ -62,6 +65,13 @@ class Listener(uvicorn.Server):
         self.listening.set()
 
 
+class _SmallReads(ssl.SSLObject):
+    """Reads a record at a time: uvloop asks for 256 KiB, and each read would allocate as much."""
+
+    def read(self, len: int = TLS_BUFFER_BYTES, buffer: Any = None) -> Any:
+        return super().read(min(len, TLS_BUFFER_BYTES), buffer)
+
+
 def run(options: argparse.Namespace) -> None:
     """Serve until told to stop. Raises StartError."""
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s")
@@ -81,6 +91,10 @@ def run(options: argparse.Namespace) -> None:
             call_grace_s=options.call_grace,
             dialect=options.dialect,
             extras=options.extras,
+            billing=options.billing,
+            enforce_roles=options.enforce_roles,
+            check_overlap=options.check_overlap,
+            apigw_errors=options.apigw_errors,
             origin=_origin(options.host, sock, plain=options.plain),
             files=str(folder),
         )
@@ -145,8 +159,11 @@ async def _serve(
 
 def _loop_factory() -> Any:
     # Because a wss socket costs 300 KiB with asyncio's buffer of 256 KiB, 52 with this. uvloop has a buffer
-    # of its own, of which the kernel gives only as much as is used.
+    # of its own of that size, of which the kernel gives only as much as is used, provided that it is mapped
+    # for itself: 42 KiB, 67 from the heap. glibc does so until it has seen such a buffer freed, unless told.
     asyncio.sslproto.SSLProtocol.max_size = TLS_BUFFER_BYTES
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library, or Windows
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
     try:
         import uvloop
     except ImportError:  # Windows
@@ -224,6 +241,7 @@ def _certify(folder: Path, host: str) -> tuple[ssl.SSLContext, str]:
             f"cannot put the certificate into {folder}: {error}. Choose another --ca-dir."
         ) from error
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sslobject_class = _SmallReads
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(key)
     return context, str(ca.resolve())

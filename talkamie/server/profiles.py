@@ -28,6 +28,8 @@ _PLAIN = (
     *("name", "type", "gender", "bio", "language", "dob", "visibility", "country", "state", "city"),
     *("file_dir_path", "certificate_state", "max_call_duration", "max_call_count"),
 )
+_CONNECTED = """(select count(*) from connections where from_id = o.id and status = 'accepted')
+    + (select count(*) from connections where to_id = o.id and status = 'accepted') as connected"""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -36,17 +38,21 @@ async def get_user(call: Call, user_id: str) -> User:
     """Return a user and my relation to him. One who hides from me is not found, unless we have a relation."""
     if user_id == call.me:
         return await own(call.db, user_id, call.now)
-    row = await call.db.one("select * from users where id = $1 and deleted is null", user_id)
+    row = await call.db.one(
+        f"""select o.*, {_CONNECTED}, {relations.RELATION} from users o {relations.RELATED}
+        where o.id = $2 and o.deleted is null""",  # noqa: S608 - names of ours
+        call.me,
+        user_id,
+    )
     if row is None:
         raise Problem(404, "There is no such user.")
     user = views.user(row, call.now)
     user.availability = views.availability(row)
-    await relations.attach_viewers(call.db, call.me, [user])
-    viewer = given(user.viewer)
-    related = viewer is not None and (given(viewer.chat) or given(viewer.connect_request)) is not None
-    if not related and row["visibility"] not in await _visible_to(call):
+    user.viewer = relations.viewer(row, call.me)
+    related = row["chat_id"] is not None or row["r_id"] is not None
+    if not (related or row["visibility"] == "public" or row["visibility"] in await _visible_to(call)):
         raise Problem(404, "There is no such user.")
-    user.total_connections = await _total_connections(call.db, user_id)
+    user.total_connections = row["connected"]
     return user
 
 
@@ -115,7 +121,7 @@ async def own(db: Db, user_id: str, now: int) -> User:
     user.daily_info = DailyInfo(total_calls=await _calls_today(db, user_id, now))
     user.total_unread_chats = await chats.total_unread(db, user_id)
     user.total_unread_alerts = await alerts.total_unread(db, user_id)
-    user.total_connections = await _total_connections(db, user_id)
+    user.total_connections = row["connected"]
     user.total_pending_requests = await db.value(
         "select count(*) from connections where to_id = $1 and status = 'pending'", user_id
     )
@@ -164,17 +170,10 @@ def _file(value: File | str | UnsetType) -> File | None:
 
 
 async def _row(db: Db, user_id: str) -> Row:
-    row = await db.one("select * from users where id = $1", user_id)
+    row = await db.one(f"select o.*, {_CONNECTED} from users o where o.id = $1", user_id)  # noqa: S608 - ours
     if row is None:
         raise Problem(404, "There is no such user.")
     return row
-
-
-async def _total_connections(db: Db, user_id: str) -> int:
-    count: int = await db.value(
-        "select count(*) from connections where status = 'accepted' and (from_id = $1 or to_id = $1)", user_id
-    )
-    return count
 
 
 async def _visible_to(call: Call) -> set[str]:

@@ -11,6 +11,8 @@ A connection may be asked for again after a rejection; a message request may not
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -49,13 +51,68 @@ STEPS = {
     "cancel": Step("canceled", "sender"),
 }
 
+
+async def _take_connection(db: Session, identity: str, status: str, now: int) -> Row | None:
+    return await db.one(
+        """update connections set status = $2, updated = $3 where id = $1 and status = 'pending'
+        returning alert_id""",
+        identity,
+        status,
+        now,
+    )
+
+
+async def _take_message(db: Session, identity: str, status: str, now: int) -> Row | None:
+    return await db.one(
+        """update chats set request_status = $2 where id = $1 and request_status = 'pending'
+        returning request_alert_id as alert_id""",
+        identity,
+        status,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How the request of a pair is found, and taken out of `pending`."""
+
+    alert: Literal["connect-request", "message-request"]
+    find: str
+    take: Callable[[Session, str, str, int], Awaitable[Row | None]]
+
+
+CONNECTION = Kind(
+    "connect-request",
+    """select id, status, from_id as sender from connections
+    where low = $1 and high = $2 and status in ('pending', 'accepted')""",
+    _take_connection,
+)
+MESSAGE = Kind(
+    "message-request",
+    """select id, request_status as status, request_sender as sender from chats
+    where low = $1 and high = $2 and request_sender is not null and request_status <> 'canceled'""",
+    _take_message,
+)
+
 _REQUEST = f"select r.*, {views.CARD} from connections r join users o on o.id = "  # noqa: S608
+
+
+# How I ($1) and the user `o` of a query are related: its columns, and where they come from.
+RELATION = """r.id as r_id, r.status as r_status, r.from_id as r_from, r.to_id as r_to, v.id as review_id,
+    c.id as chat_id, c.request_id, c.request_status, c.request_sender, c.request_text, c.request_at"""
+_PAIR = (
+    "low = case when o.id < $1 then o.id else $1 end and {0}.high = case when o.id < $1 then $1 else o.id end"
+)
+RELATED = f"""
+    left join connections r on r.{_PAIR.format("r")} and r.status in ('pending', 'accepted')
+    left join chats c on c.{_PAIR.format("c")} and c.request_status <> 'canceled'
+    left join reviews v on v.rater_id = $1 and v.user_id = o.id"""
 
 
 @operation("send-connection-request")
 async def send_request(call: Call, other: str) -> ConnectRequest:
     """Ask `other` for a connection. 409 while either has asked, or once connected."""
     me = call.me
+    await expect_senior(call)
     await expect_user(call, other)
     identity = call.db.new_id(call.now)
     async with call.db.transaction():
@@ -81,26 +138,20 @@ async def send_request(call: Call, other: str) -> ConnectRequest:
 @operation("cancel-connection-request")
 async def cancel_request(call: Call, other: str) -> None:
     """Take my request back; its alert is withdrawn under the same id."""
-    async with call.db.transaction():
-        row = await _step(call, other, "cancel")
-        alert = Alert(type="connect-request", connect_request=await _request(call.db, row["id"], other))
-        await alerts.withdraw(call.db, other, row["alert_id"], alert, call.now)
-    alerts.push(call, other, alert)
+    async with _step(call, other, CONNECTION, "cancel") as (identity, alert):
+        alert.connect_request = await _request(call.db, identity, other)
 
 
 @operation("accept-connection")
 async def accept_request(call: Call, other: str) -> ConnectRequest:
     """Accept the request of `other`: we are connected, and have an open chat."""
     me = call.me
-    async with call.db.transaction():
-        row = await _step(call, other, "accept")
+    async with _step(call, other, CONNECTION, "accept") as (identity, alert):
         chat = await chats.open_for(call.db, me, other, "connect", "accepted", call.now)
-        theirs = await _request(call.db, row["id"], other)
-        theirs.chat = await chats.view(call.db, chat["id"], other, call.now)
-        alert = Alert(type="connect-request", connect_request=theirs, chat=theirs.chat)
-        await alerts.store(call.db, other, alert, call.now)
-    alerts.push(call, other, alert)
-    mine = await _request(call.db, row["id"], me)
+        theirs = await _request(call.db, identity, other)
+        theirs.chat = alert.chat = await chats.view(call.db, chat["id"], other, call.now)
+        alert.connect_request = theirs
+    mine = await _request(call.db, identity, me)
     mine.chat = await chats.view(call.db, chat["id"], me, call.now)
     return mine
 
@@ -108,11 +159,8 @@ async def accept_request(call: Call, other: str) -> ConnectRequest:
 @operation("reject-connection")
 async def reject_request(call: Call, other: str) -> None:
     """Turn the request of `other` down."""
-    async with call.db.transaction():
-        row = await _step(call, other, "reject")
-        alert = Alert(type="connect-request", connect_request=await _request(call.db, row["id"], other))
-        await alerts.store(call.db, other, alert, call.now)
-    alerts.push(call, other, alert)
+    async with _step(call, other, CONNECTION, "reject") as (identity, alert):
+        alert.connect_request = await _request(call.db, identity, other)
 
 
 @operation("get-pending-requests")
@@ -194,145 +242,99 @@ async def send_message_request(call: Call, other: str, *, body: MessageRequest) 
 @operation("cancel-message-request")
 async def cancel_message_request(call: Call, other: str) -> ChatData:
     """Take my message request back, its message too; its alert is withdrawn under the same id."""
-    async with call.db.transaction():
-        row = await _message_step(call, other, "cancel")
-        await call.db.all("update chats set last_message_id = null where id = $1", row["id"])
-        await call.db.all("delete from messages where chat_id = $1 and is_request = 1", row["id"])
-        await call.db.all("update members set unread = 0 where chat_id = $1", row["id"])
-        whole = await chats.view(call.db, row["id"], other, call.now)
-        alert = Alert(type="message-request", chat=whole)
-        await alerts.withdraw(call.db, other, row["request_alert_id"], alert, call.now)
-    alerts.push(call, other, alert)
-    return ChatData(chat=await chats.view(call.db, row["id"], call.me, call.now))
+    async with _step(call, other, MESSAGE, "cancel") as (chat, alert):
+        await call.db.all("update chats set last_message_id = null where id = $1", chat)
+        await call.db.all("delete from messages where chat_id = $1 and is_request = 1", chat)
+        await call.db.all("update members set unread = 0 where chat_id = $1", chat)
+        alert.chat = await chats.view(call.db, chat, other, call.now)
+    return ChatData(chat=await chats.view(call.db, chat, call.me, call.now))
 
 
 @operation("accept-message-request")
 async def accept_message_request(call: Call, other: str) -> ChatData:
     """Open the chat that `other` asked for. It makes us connected too."""
-    async with call.db.transaction():
-        row = await _message_step(call, other, "accept")
-        low, high = pair(call.me, other)
+    async with _step(call, other, MESSAGE, "accept") as (chat, alert):
         await call.db.all(
             """insert into connections (id, low, high, from_id, to_id, status, created, updated)
             values ($1, $2, $3, $4, $5, 'accepted', $6, $6)
             on conflict (low, high) where status in ('pending', 'accepted')
             do update set status = 'accepted', updated = excluded.updated""",
             call.db.new_id(call.now),
-            low,
-            high,
+            *pair(call.me, other),
             other,
             call.me,
             call.now,
         )
-        alert = await _tell_sender(call, other, row["id"])
-    alerts.push(call, other, alert)
-    return ChatData(chat=await chats.view(call.db, row["id"], call.me, call.now))
+        alert.chat = await chats.view(call.db, chat, other, call.now)
+    return ChatData(chat=await chats.view(call.db, chat, call.me, call.now))
 
 
 @operation("reject-message-request")
 async def reject_message_request(call: Call, other: str) -> ChatData:
     """Turn the message request of `other` down: nobody can send in that chat."""
-    async with call.db.transaction():
-        row = await _message_step(call, other, "reject")
-        alert = await _tell_sender(call, other, row["id"])
-    alerts.push(call, other, alert)
-    return ChatData(chat=await chats.view(call.db, row["id"], call.me, call.now))
+    async with _step(call, other, MESSAGE, "reject") as (chat, alert):
+        alert.chat = await chats.view(call.db, chat, other, call.now)
+    return ChatData(chat=await chats.view(call.db, chat, call.me, call.now))
 
 
 async def attach_viewers(db: Session, me: str, users: list[User]) -> None:
     """Fill in each user's `viewer`: my relation to him."""
-    ids = [str(user.id) for user in users]
-    if not ids:
+    if not users:
         return
-    requests = await db.all(
-        f"""select id, status, from_id, to_id from connections
-        where (from_id = $1 and to_id in ({marks(len(ids), first=2)}))
-           or (to_id = $1 and from_id in ({marks(len(ids), first=2)})) order by id""",  # noqa: S608
+    rows = await db.all(
+        f"""select o.id, {RELATION} from users o {RELATED}
+        where o.id in ({marks(len(users), first=2)})""",  # noqa: S608 - numbers of ours
         me,
-        *ids,
+        *[str(user.id) for user in users],
     )
-    rooms = await db.all(
-        f"""select c.*, m.other_id from members m join chats c on c.id = m.chat_id
-        where m.user_id = $1 and m.other_id in ({marks(len(ids), first=2)})
-        and c.request_status <> 'canceled'""",  # noqa: S608
-        me,
-        *ids,
-    )
-    reviews = await db.all(
-        f"select id, user_id from reviews where rater_id = $1 and user_id in ({marks(len(ids), first=2)})",  # noqa: S608
-        me,
-        *ids,
-    )
-    viewers = {one: Viewer(id=me) for one in ids}
-    for row in requests:
-        if row["status"] in ("pending", "accepted"):
-            party = row["to_id"] if row["from_id"] == me else row["from_id"]
-            viewers[party].connect_request = ConnectRequest(
-                id=row["id"],
-                status=row["status"],
-                from_=UserRef(id=row["from_id"]),
-                to=UserRef(id=row["to_id"]),
-            )
-    for row in rooms:
-        viewers[row["other_id"]].chat = Chat(id=row["id"], request=views.chat_request(row))
-    for row in reviews:
-        viewers[row["user_id"]].review = Review(id=row["id"])
+    found = {row["id"]: row for row in rows}
     for user in users:
-        user.viewer = viewers[str(user.id)]
+        user.viewer = viewer(found[str(user.id)], me)
 
 
-async def _step(call: Call, other: str, name: str) -> Row:
-    """Take a step of the connection request between us, or say why not."""
+def viewer(row: Row, me: str) -> Viewer:
+    """Return my relation to the user of a row that has the columns RELATION."""
+    found = Viewer(id=me)
+    if row["r_id"] is not None:
+        found.connect_request = ConnectRequest(
+            id=row["r_id"],
+            status=row["r_status"],
+            from_=UserRef(id=row["r_from"]),
+            to=UserRef(id=row["r_to"]),
+        )
+    if row["chat_id"] is not None:
+        found.chat = Chat(id=row["chat_id"], request=views.chat_request(row, row["chat_id"]))
+    if row["review_id"] is not None:
+        found.review = Review(id=row["review_id"])
+    return found
+
+
+@asynccontextmanager
+async def _step(call: Call, other: str, kind: Kind, name: str) -> AsyncIterator[tuple[str, Alert]]:
+    """Take a step of the request between us, or say why not. What follows from it is done inside.
+
+    Yields the id that `kind` keeps it under, and the alert to fill in: it is stored, or withdrawn with the
+    request, in the same transaction, and pushed to `other` after it.
+    """
     step = STEPS[name]
-    row = await call.db.one(
-        """select id, from_id, to_id, status from connections
-        where low = $1 and high = $2 and status in ('pending', 'accepted')""",
-        *pair(call.me, other),
-    )
-    if row is None:
-        raise Problem(404, "There is no such request.")
-    _allow(call.me, step, row["status"], sender=row["from_id"])
-    taken = await call.db.one(
-        "update connections set status = $2, updated = $3 where id = $1 and status = 'pending' returning *",
-        row["id"],
-        step.target,
-        call.now,
-    )
-    if taken is None:
-        raise Problem(409, "The request is not pending any more.")
-    return taken
-
-
-async def _message_step(call: Call, other: str, name: str) -> Row:
-    """Take a step of the message request between us, or say why not."""
-    step = STEPS[name]
-    row = await chats.of_pair(call.db, call.me, other)
-    if row is None or row["request_sender"] is None or row["request_status"] == "canceled":
-        raise Problem(404, "There is no such request.")
-    _allow(call.me, step, row["request_status"], sender=row["request_sender"])
-    taken = await call.db.one(
-        "update chats set request_status = $2 where id = $1 and request_status = 'pending' returning *",
-        row["id"],
-        step.target,
-    )
-    if taken is None:
-        raise Problem(409, "The request is not pending any more.")
-    return taken
-
-
-def _allow(me: str, step: Step, status: str, *, sender: str) -> None:
-    """Raise 403 for the wrong party, 409 for a request that is answered already."""
-    if (me == sender) != (step.by == "sender"):
-        raise Problem(403, f"Only the {step.by} of a request can do this.")
-    if status != "pending":
-        raise Problem(409, f"The request is {status} already.")
-
-
-async def _tell_sender(call: Call, sender: str, chat_id: str) -> Alert:
-    """Store the alert that tells `sender` what became of his message request."""
-    alert = Alert(type="message-request", chat=await chats.view(call.db, chat_id, sender, call.now))
-    await alerts.store(call.db, sender, alert, call.now)
-    return alert
+    async with call.db.transaction():
+        row = await call.db.one(kind.find, *pair(call.me, other))
+        if row is None:
+            raise Problem(404, "There is no such request.")
+        if (call.me == row["sender"]) != (step.by == "sender"):
+            raise Problem(403, f"Only the {step.by} of a request can do this.")
+        if row["status"] != "pending":
+            raise Problem(409, f"The request is {row['status']} already.")
+        taken = await kind.take(call.db, row["id"], step.target, call.now)
+        if taken is None:
+            raise Problem(409, "The request is not pending any more.")
+        alert = Alert(type=kind.alert)
+        yield row["id"], alert
+        if step.target == "canceled":
+            await alerts.withdraw(call.db, other, taken["alert_id"], alert, call.now)
+        else:
+            await alerts.store(call.db, other, alert, call.now)
+    alerts.push(call, other, alert)
 
 
 async def _request(db: Session, identity: str, viewer: str) -> ConnectRequest:
@@ -345,6 +347,14 @@ async def _request(db: Session, identity: str, viewer: str) -> ConnectRequest:
     if row is None:
         raise RuntimeError("the request just written is gone")
     return views.connect_request(row)
+
+
+async def expect_senior(call: Call) -> None:
+    """Raise 403 for everybody else, where roles are enforced."""
+    if not call.service.settings.enforce_roles:
+        return
+    if await call.db.value("select type from users where id = $1", call.me) != "senior":
+        raise Problem(403, "Only seniors can do this.")
 
 
 async def expect_user(call: Call, other: str) -> None:

@@ -1,9 +1,9 @@
-"""Scheduled calls between two who may chat. When one is, `timetable` says."""
+"""Scheduled calls between two who may chat. When one is, `timetable` says; when one can, `availability`."""
 
 from __future__ import annotations
 
 from talkamie.contract import Alert, Schedule, Scheduled, ScheduleInput, ScheduleUpdate, Search
-from talkamie.server import alerts, chats, timetable, views
+from talkamie.server import alerts, availability, chats, relations, timetable, views
 from talkamie.server.registry import operation
 from talkamie.server.service import (
     Call,
@@ -33,11 +33,13 @@ _END_OF_TIME = 2**62
 async def schedule_call(call: Call, other: str, *, body: ScheduleInput) -> Scheduled:
     """Schedule a call with somebody I may chat with; it is a message in our chat and an alert to him."""
     me = call.me
+    await relations.expect_senior(call)
     start, end = _timeslot(body.start_date_time, body.end_date_time, body.recurrence)
     async with call.db.transaction():
         chat = await chats.of_pair(call.db, me, other)
         if chat is None or chat["request_status"] != "accepted":
             raise Problem(403, "You are not connected with this user.")
+        await _expect_free(call, other, start, end, body.recurrence)
         identity = call.db.new_id(call.now)
         await call.db.all(
             """insert into schedules (id, chat_id, low, high, type, title, title_key, from_at, to_at,
@@ -81,6 +83,9 @@ async def update_schedule(call: Call, identity: str, *, body: ScheduleUpdate) ->
         start, end = _timeslot(
             given(body.start_date_time) or iso(begun), given(body.end_date_time) or iso(ended), recurrence
         )
+        other: str = row["o_id"]
+        if (start, end, recurrence) != (begun, ended, row["recurrence"]):
+            await _expect_free(call, other, start, end, recurrence, besides=identity)
         await call.db.all(
             """update schedules set type = $2, title = $3, title_key = $4, from_at = $5, to_at = $6,
                 recurrence = $7 where id = $1""",
@@ -92,7 +97,6 @@ async def update_schedule(call: Call, identity: str, *, body: ScheduleUpdate) ->
             end,
             recurrence,
         )
-        other: str = row["o_id"]
         theirs = views.schedule(await _one(call, identity, other), call.now)
         whole = await chats.view(call.db, row["chat_id"], other, call.now)
         alert = Alert(type="schedule", schedule=theirs, chat=whole)
@@ -179,6 +183,29 @@ async def _one(call: Call, identity: str, viewer: str) -> Row:
     if row is None:
         raise Problem(404, "There is no such schedule.")
     return row
+
+
+async def _expect_free(
+    call: Call, other: str, start: int, end: int, recurrence: str, *, besides: str = ""
+) -> None:
+    """Raise 409 where overlaps are checked, and `other` is not available or either of us has another call."""
+    if not call.service.settings.check_overlap:
+        return
+    if not await availability.covers(call.db, other, start, end):
+        raise Problem(409, "The other party is not available then.")
+    rows = await call.db.all(
+        """select low, high, from_at, to_at, recurrence from schedules
+        where (low in ($1, $2) or high in ($1, $2)) and id <> $3 and (to_at >= $4 or recurrence <> 'none')""",
+        call.me,
+        other,
+        besides,
+        min(start, call.now),
+    )
+    for row in rows:
+        begun, ended = timetable.occurrence(row["from_at"], row["to_at"], row["recurrence"], call.now)
+        if timetable.overlap((start, end, recurrence), (begun, ended, row["recurrence"])):
+            whose = "You have" if call.me in (row["low"], row["high"]) else "The other party has"
+            raise Problem(409, f"{whose} another call scheduled then.")
 
 
 def _timeslot(start_text: str, end_text: str, recurrence: str) -> tuple[int, int]:

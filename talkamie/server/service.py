@@ -54,6 +54,10 @@ class Settings:
     call_grace_s: float = 15.0  # how long a call waits for somebody who lost his last socket
     dialect: str = "2025"
     extras: bool = False
+    billing: bool = False
+    enforce_roles: bool = False
+    check_overlap: bool = False
+    apigw_errors: bool = False
     origin: str = ""  # by which clients reach us: `https://host:port`
     files: str = ""  # the folder that takes uploads
     stage: str = "dev"

@@ -189,9 +189,9 @@ def message(row: Row, schedule: Schedule | None = None) -> Message:
     )
 
 
-def chat_request(row: Row) -> ChatRequest:
+def chat_request(row: Row, chat_id: str) -> ChatRequest:
     """Return how a chat came to be open, or why it is not. Its id is the chat's where nobody had to ask."""
-    request = ChatRequest(id=row["request_id"] or row["id"], status=row["request_status"])
+    request = ChatRequest(id=row["request_id"] or chat_id, status=row["request_status"])
     if row["request_sender"] is not None:
         request.sender = UserRef(id=row["request_sender"])
         request.text = row["request_text"]
@@ -208,7 +208,7 @@ def chat(row: Row, last_message: Message | None) -> Chat:
         last_message=known(last_message),
         total_unread_messages=row["unread"],
         type=row["type"],
-        request=chat_request(row),
+        request=chat_request(row, row["id"]),
     )
 
 

@@ -83,16 +83,6 @@ def test_a_great_step_shows_through_interrupted_readings() -> None:
     assert abs(clock.sample() - 120 * SECOND) < 5_000 * MICROSECOND
 
 
-@pytest.mark.parametrize(
-    ("step", "told"), [(0, 70), (-120 * SECOND, 10), (120 * SECOND, 90), (-20, 50)], ids=str
-)
-def test_a_stamp_lies_between_the_read_before_and_its_own(step: int, told: int) -> None:
-    """Stamped 70 ns after an origin, read before at 10, seen at 90: a step moves it no further than that."""
-    clocks = Clocks(noise=0)
-    clock = Realtime(clocks.read)
-    assert clock.to_monotonic(clock.offset + 70 + step, since=10, seen=90) == told
-
-
 def test_the_real_clocks_can_be_read() -> None:
     """Nine readings, each of them in order, and an offset that is a date of this century."""
     found = readings()

@@ -12,12 +12,18 @@ import gevent
 import pytest
 
 from loadtests import clock
-from loadtests.health import Callback, Collections, Health
+from loadtests.health import Collections, Health
 from loadtests.recorder import Recorder
 from reports.parts import PartWriter, find_parts
 from reports.sample import RESOURCES, Kind
 
 MS = 1_000_000
+
+
+class Counters:
+    """A reader of sockets with counters that a test sets; some of what they count was before the run."""
+
+    reads, frames, coalesced, unstamped = 100, 200, 50, 7
 
 
 @pytest.fixture
@@ -27,13 +33,13 @@ def recorder(tmp_path: Path) -> Recorder:
 
 
 @pytest.fixture
-def receiver() -> Callback:
-    """A reader of sockets with counters that a test sets."""
-    return Callback()
+def receiver() -> Counters:
+    """A reader of sockets."""
+    return Counters()
 
 
 @pytest.fixture
-def health(recorder: Recorder, receiver: Callback) -> Iterator[Health]:
+def health(recorder: Recorder, receiver: Counters) -> Iterator[Health]:
     """A watcher of this process, which is also "the server"."""
     made = Health(recorder, os.getpid(), receiver)
     yield made
@@ -48,14 +54,15 @@ def rows(recorder: Recorder, folder: Path) -> list[dict[str, Any]]:
 
 
 def test_counters_become_what_happened_since_the_row_before(
-    health: Health, recorder: Recorder, receiver: Callback, tmp_path: Path
+    health: Health, recorder: Recorder, receiver: Counters, tmp_path: Path
 ) -> None:
     """Reads, frames and dropped starts are differences; the server's row has none of them."""
-    receiver.reads, receiver.frames, receiver.coalesced, receiver.unstamped = 10, 30, 6, 1
+    receiver.reads, receiver.frames, receiver.coalesced, receiver.unstamped = 110, 230, 56, 8
     health.dropped = 2
     health.note(users=5, sockets=4)
-    receiver.reads, receiver.frames = 15, 40
+    receiver.reads, receiver.frames = 115, 240
     health.note(users=5, sockets=4)
+    assert health.received() == {"reads": 15, "unstamped": 1, "frames": 40, "coalesced": 6}
     first, server, second, _ = rows(recorder, tmp_path)
     assert set(first) == set(RESOURCES.names)
     assert [first[name] for name in ("reads", "frames", "coalesced", "unstamped", "dropped")] == [
@@ -116,5 +123,5 @@ def test_collections_are_counted_with_their_time() -> None:
 def test_a_stopped_watcher_leaves_no_callback(recorder: Recorder) -> None:
     """The collector of a process that goes on is not told of for ever."""
     before = list(gc.callbacks)
-    Health(recorder, 0, Callback()).stop()
+    Health(recorder, 0, Counters()).stop()
     assert gc.callbacks == before

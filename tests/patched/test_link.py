@@ -213,7 +213,7 @@ def test_a_close_by_the_target_ends_all_waiting_with_its_code(pair: Pair) -> Non
     pair.peer.close(4401, "token revoked")
     with pytest.raises(LinkError, match="closed with 4401"):
         asked.get(timeout=SOON)
-    assert pair.ends.get(timeout=SOON) == (4401, "closed with 4401")
+    assert pair.ends.get(timeout=SOON) == (4401, "token revoked")
     with pytest.raises(LinkError, match="4401"):
         pair.link.ping(timeout=SOON)
 

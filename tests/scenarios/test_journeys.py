@@ -20,7 +20,7 @@ from scenarios.people import Habits, person
 from scenarios.workload import Mix
 from talkamie.contract import (
     ACTIONS,
-    OPERATIONS,
+    ALL_OPERATIONS,
     Action,
     Alert,
     Call,
@@ -61,6 +61,7 @@ class Scripted:
         self.chats: dict[str, Chat] = {}
         self.seen: set[str] = set()
         self.withdrawn: set[str] = set()
+        self.extras = False
         self.log: list[str] = []
         self.events = deque(events)
         self.heard: deque[Message] = deque()
@@ -87,7 +88,7 @@ class Scripted:
         return datetime(2026, 11, 23, 10, tzinfo=UTC)
 
     def call(self, operation: str, body: Any = None, *, expect: tuple[int, ...] = (), **fields: Any) -> Any:
-        row = OPERATIONS[operation]
+        row = ALL_OPERATIONS[operation]
         if row.body is not None:
             msgspec.json.decode(msgspec.json.encode(body), type=row.body)
         if row.query is not None:
@@ -174,6 +175,15 @@ def test_the_stand_in_is_an_actor() -> None:
     """The script follows the protocol that real users follow (checked by mypy)."""
     actor: Actor = Scripted()
     assert actor.person.tag == "t"
+
+
+@pytest.mark.parametrize("extras", [False, True])
+def test_a_stranger_sees_the_questions_of_others_where_they_are_served(*, extras: bool) -> None:
+    """They are beyond the 48 operations: asked for only where the target has them."""
+    actor = Scripted()
+    actor.extras = extras
+    arriving.landing(actor)
+    assert actor.calls == ["get-user-by-token", *(["get-faqs"] if extras else [])]
 
 
 def test_signing_up_keeps_the_order_of_the_web_client() -> None:
@@ -508,7 +518,7 @@ def test_every_journey_bears_a_target_with_nothing_on_it(name: str) -> None:
     """No chats, no connections, no schedules, no alerts: there is little to do, and that is fine."""
     actor = Scripted("volunteer")
     actor.user = User(id="me")
-    for operation, row in OPERATIONS.items():
+    for operation, row in ALL_OPERATIONS.items():
         if str(row.data).startswith("list["):
             actor.answers[operation] = []
     journeys.JOURNEYS[name](actor, HABITS)

@@ -51,7 +51,8 @@ class Watched:
     ann: Person
     bob: Person
     chat: str
-    known: list[str]  # ids that exist: three users, the chat, its message, an alert, a schedule
+    ticket: str  # Ann's
+    known: list[str]  # ids that exist: three users, the chat, its message, the ticket, an alert, a schedule
 
     def schedule(self) -> str:
         """Return the id of a new schedule between the two friends."""
@@ -90,12 +91,14 @@ def watched(backend: Backend) -> Iterator[Watched]:
         socket = bob.connect()
         sent = ask(socket, "send-message", chatId=chat, message={"text": "hello"})["data"]["message"]["id"]
         socket.close()
+        socket = ann.connect()
+        ticket = ask(socket, "send-support-message", message={"text": "help"})["data"]["ticket"]["id"]
+        socket.close()
         (cid,) = make(1)
         cid.call("POST", f"/user/{ann.id}/connection")
         alerts = [one["id"] for one in ann.call("GET", "/alerts")["data"]]
-        watched = Watched(
-            backend.name, ready, make, log, ann, bob, chat, [ann.id, bob.id, cid.id, chat, sent, *alerts]
-        )
+        known = [ann.id, bob.id, cid.id, chat, sent, ticket, *alerts]
+        watched = Watched(backend.name, ready, make, log, ann, bob, chat, ticket, known)
         watched.known.append(watched.schedule())
         yield watched
 

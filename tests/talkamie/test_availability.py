@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from talkamie.server import availability
 from tests.talkamie.stores import Backend
 from tests.talkamie.world import World, worlds
 
+DAYS = ("sun", "mon", "tue", "wed", "thur", "fri", "sat")
 MORNING = [{"start": "08:30", "end": "12:00"}]
 times = st.tuples(st.integers(0, 23), st.integers(0, 59), st.integers(0, 59))
 
@@ -87,3 +90,46 @@ def test_a_week_is_the_same_whichever_is_asked_for(world: World) -> None:
     for query in ({"year": 2025, "monthIndex": 11, "monthDay": 31}, {"year": "", "pageSize": 1}):
         assert ann.call("GET", "/availability/weekly", **query)["data"] == {"sat": MORNING}
     ann.call("GET", "/availability/weekly", monthIndex=12, status=400)
+
+
+hours = st.lists(st.tuples(st.integers(0, 22), st.integers(1, 8)), max_size=4)
+
+
+@given(
+    weekly=st.none() | st.dictionaries(st.sampled_from(DAYS), hours, max_size=7),
+    custom=st.none() | st.dictionaries(st.integers(0, 7), hours, max_size=4),
+    start=st.integers(0, 7 * 24),
+    length=st.integers(1, 10),
+)
+@settings(max_examples=150, deadline=None, derandomize=True)
+def test_a_time_is_covered_where_each_of_its_hours_is(
+    backend: Backend, weekly: Any, custom: Any, start: int, length: int
+) -> None:
+    """By that day's own slots where it has any said, else by the week's; always where nothing was said."""
+    with worlds(backend) as make:
+        world = make()
+        ann = world.member()
+        sunday = datetime(2025, 6, 15, tzinfo=UTC)
+        days = {number: (sunday + timedelta(days=number)).date().isoformat() for number in range(9)}
+        if weekly is not None:
+            ann.call("POST", "/availability/weekly", {day: slots(one) for day, one in weekly.items()})
+        if custom is not None:
+            ann.call("POST", "/availability/custom", {days[day]: slots(one) for day, one in custom.items()})
+
+        def free(hour: int) -> bool:
+            day, hour = divmod(hour, 24)
+            mine = (custom or {}).get(day, (weekly or {}).get(DAYS[day % 7], []))
+            return any(begin <= hour < min(begin + size, 23) for begin, size in mine)
+
+        expected = not (weekly or custom) or all(free(hour) for hour in range(start, start + length))
+        begun = round(sunday.timestamp() * 1000)
+        times = (begun + hour * 3_600_000 for hour in (start, start + length))
+        assert world.run(availability.covers(world.service.store.session(), ann.id, *times)) is expected
+
+
+def slots(hours: list[tuple[int, int]]) -> list[dict[str, str]]:
+    """Return slots of whole hours, none later than 23:00."""
+    return [
+        {"start": f"{begin}:00".zfill(5), "end": f"{min(begin + size, 23)}:00".zfill(5)}
+        for begin, size in hours
+    ]

@@ -17,6 +17,7 @@ def test_every_option_named_exists() -> None:
     named = set(re.findall(r"`(?:python -m talkamie\.server )?(--[a-z-]+)", TEXT))
     assert named <= known
     assert named >= {"--ring-timeout", "--call-grace", "--dialect", "--extras"}
+    assert named >= {"--billing", "--enforce-roles", "--check-overlap", "--apigw-errors"}
 
 
 def test_the_figures_are_the_codes() -> None:

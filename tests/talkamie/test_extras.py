@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,7 +63,8 @@ def test_extras_keep_the_rules_of_the_rest(extra: World, row: Any) -> None:
     if row.query is not None:
         assert extra.request(row.method, path, token=ann.token, pageSize=0)[0] == 400
         assert extra.request(row.method, path, token=ann.token, lastEvaluatedKey="x")[0] == 400
-        assert extra.request(row.method, path, token=ann.token, keyword="", pageSize="")[0] == 200
+        status = extra.request(row.method, path, token=ann.token, keyword="", pageSize="")[0]
+        assert status == (404 if "{id}" in row.path else 200)
     gone = ann.token
     ann.call("DELETE", f"/user/{ann.id}")
     if row.auth is not Auth.PUBLIC:
@@ -78,8 +80,7 @@ def test_no_extra_action_is_done_before_authentication(extra: World) -> None:
 def test_a_refresh_token_works_once(extra: World) -> None:
     """New tokens of the same sign-in; the old ones are worthless, and signing out still closes its socket."""
     email = "ann@example.test"
-    code = extra.request("POST", "/otp", {"email": email})[1]["data"]["otp"]
-    extra.request("POST", "/otp/verify", {"email": email, "code": code})
+    verify(extra, email)
     body = {"email": email, "password": "correct horse", "name": "Ann"}
     old = extra.request("POST", "/auth/sign-up", body)[1]["data"]["tokens"]
     wire = extra.socket()
@@ -126,6 +127,57 @@ def test_a_connection_can_be_ended_and_begun_again(extra: World) -> None:
     ann.call("POST", f"/user/{bob.id}/connection")
     bob.call("POST", f"/user/{ann.id}/connection/accept")
     assert bob.call("GET", f"/chat/{chat}/messages")["data"][0]["text"] == "hi"
+
+
+def test_a_message_needs_no_socket(extra: World) -> None:
+    """Over https it is what it is over wss: pushed to the other, kept for both, and not for strangers."""
+    ann, bob, chat = extra.friends()
+    wire = bob.socket()
+    sent = ann.call("POST", f"/chat/{chat}/message", {"text": "hi"})["data"]
+    (push,) = wire.pushed()
+    assert (push["action"], push["data"]["message"]) == ("new-message", sent["message"])
+    assert sent["message"]["delivery"]["status"] == "delivered"
+    assert bob.call("GET", f"/chat/{chat}/messages")["data"] == [sent["message"]]
+    extra.member().call("POST", f"/chat/{chat}/message", {"text": "hi"}, status=404)
+    bob.call("DELETE", f"/user/{ann.id}/connection/disconnect")
+    ann.call("POST", f"/chat/{chat}/message", {"text": "hi"}, status=403)
+
+
+def test_a_code_is_good_for_another_password(extra: World) -> None:
+    """Once; every sign-in ends with its sockets, and the old password is worthless."""
+    ann, body = extra.member(), {"email": "person1@example.test", "password": "another horse"}
+    wire = ann.socket()
+    assert extra.request("POST", "/auth/reset-password", body)[0] == 422
+    verify(extra, body["email"])
+    assert extra.request("POST", "/auth/reset-password", body)[0] == 200
+    assert wire.connection.closed == (4401, "token not valid")
+    assert extra.request("GET", "/auth", token=ann.token)[0] == 401
+    assert extra.request("POST", "/auth/reset-password", body)[0] == 422
+    assert extra.request("POST", "/auth/sign-in", body)[0] == 200
+    assert extra.request("POST", "/auth/sign-in", body | {"password": "no hash"})[0] == 401
+
+
+def test_an_address_without_an_account_is_told_to_its_reader_alone(extra: World) -> None:
+    """404 once it is verified, and its verification is still good for signing up."""
+    body = {"email": "nobody@example.test", "password": "another horse", "name": "Nobody"}
+    assert extra.request("POST", "/auth/reset-password", body)[0] == 422
+    verify(extra, body["email"])
+    assert extra.request("POST", "/auth/reset-password", body)[0] == 404
+    assert extra.request("POST", "/auth/sign-up", body)[0] == 200
+
+
+def test_a_background_check_is_asked_for_once(extra: World) -> None:
+    """By either of its two operations."""
+    ann, bob = extra.member(), extra.member()
+    body = {"firstName": "A", "lastName": "B", "zipCode": "1", "workLocations": [{"countryCode": "US"}]}
+    old = {"dob": "1950-01-01", "state": "Ohio"}
+    ann.call("POST", "/verification/background", body)
+    checks = ann.call("GET", "/auth")["data"]["user"]["verification"]
+    assert checks["background"] == {"status": "pending"}
+    ann.call("POST", "/verification/background", body, status=409)
+    ann.call("POST", f"/user/{ann.id}/background-check", old, status=409)
+    bob.call("POST", f"/user/{bob.id}/background-check", old)
+    bob.call("POST", "/verification/background", body, status=409)
 
 
 @given(
@@ -269,6 +321,12 @@ def test_support_answers(extra: World) -> None:
     assert [one["sender"]["id"] for one in page["data"]["messages"]] == ["support", ann.id, "support"]
     rest = wire.ask("get-support-messages", ticketId=ticket, **page["pagination"])
     assert [one["text"] for one in rest["data"]["messages"]] == ["help"]
+    path = f"/support/ticket/{ticket}/messages"
+    first = ann.call("GET", path, pageSize=3)
+    assert first["data"] == page["data"]["messages"]
+    key = json.dumps(first["pagination"]["lastEvaluatedKey"])
+    assert ann.call("GET", path, lastEvaluatedKey=key)["data"] == rest["data"]["messages"]
+    eve.call("GET", path, status=404)
     twin.pushed()
     read = {answer["id"]: {"status": "read"}}
     update = wire.ask("update-support-messages", ticketId=ticket, messagesMap=read)
@@ -285,6 +343,12 @@ def test_support_answers(extra: World) -> None:
 def post(me: Member, path: str, body: Any) -> tuple[int, Any]:
     status, envelope = me.world.request("POST", path, body, token=me.token)
     return status, envelope.get("data")
+
+
+def verify(world: World, email: str) -> None:
+    """Prove that somebody reads an address."""
+    code = world.request("POST", "/otp", {"email": email})[1]["data"]["otp"]
+    world.request("POST", "/otp/verify", {"email": email, "code": code})
 
 
 def visit(world: World, url: str, method: str) -> int:

@@ -19,7 +19,18 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from tests.talkamie.client import TIMEOUT_S
-from tests.talkamie.conftest import PASSWORD, Person, Ready, ask, open_socket, running
+from tests.talkamie.conftest import (
+    PASSWORD,
+    Person,
+    Ready,
+    ask,
+    befriend,
+    open_socket,
+    people_of,
+    receive,
+    running,
+    send,
+)
 
 pytestmark = pytest.mark.end_to_end
 COMMAND = [sys.executable, "-m", "talkamie.server"]
@@ -39,6 +50,7 @@ def test_the_whole_way_in_over_https(server: Ready, tls: ssl.SSLContext) -> None
     with httpx.Client(base_url=server["https"], verify=tls, trust_env=False) as http:
         health = http.get(server["https"].removesuffix("/v1") + "/health").json()
         assert (health["stage"], health["faults"], health["passwordCost"]) == ("dev", False, "light")
+        assert health["extras"] is False
         code = http.post("/otp", json={"email": "way@in.test"}).json()["data"]["otp"]
         assert http.post("/otp/verify", json={"email": "way@in.test", "code": code}).status_code == 200
         body = {"email": "way@in.test", "password": PASSWORD, "name": "Way"}
@@ -184,6 +196,27 @@ def test_without_platform_limits_big_messages_pass() -> None:
     ):
         wire.send("x" * 200_000)
         assert json.loads(wire.recv())["statusCode"] == 400
+
+
+def test_the_switches_for_other_deployments_reach_the_rules() -> None:
+    """Each refuses what is let through without it."""
+    switches = ("--billing", "--enforce-roles", "--check-overlap", "--apigw-errors")
+    with (
+        running("--port", "0", "--plain", "--test-endpoints", *switches) as (ready, _),
+        people_of(ready, None) as make,
+    ):
+        (ann,), (bob,) = make(1), make(1, kind="volunteer")
+        bob.call("POST", f"/user/{ann.id}/connection", status=403)
+        chat = befriend(ann, bob)
+        slot = {"title": "Tea", "type": "audio"} | {
+            f"{end}DateTime": f"2099-01-01T1{hour}:00:00Z" for hour, end in enumerate(("start", "end"))
+        }
+        ann.call("POST", f"/user/{bob.id}/schedule", slot)
+        ann.call("POST", f"/user/{bob.id}/schedule", slot, status=409)
+        wire = ann.connect()
+        ask(wire, "call-user", status=403, chatId=chat, type="audio")
+        send(wire, "dance")
+        assert receive(wire)["message"] == "Forbidden"
 
 
 def test_a_head_without_end_is_refused(server: Ready, tls: ssl.SSLContext) -> None:

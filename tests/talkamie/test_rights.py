@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 from talkamie.contract import ACTIONS, OPERATIONS, Auth, Operation
 from talkamie.server.operations import MAX_BODY_BYTES
 from tests.talkamie.conftest import ON_SQLITE
-from tests.talkamie.world import World
+from tests.talkamie.stores import Backend
+from tests.talkamie.world import World, worlds
 
 PROTECTED = [row for row in OPERATIONS.values() if row.auth is not Auth.PUBLIC]
 EVERY = list(OPERATIONS.values())
@@ -109,6 +111,60 @@ def test_a_body_over_the_limit_is_refused(world: World) -> None:
     body = b'{"email":"' + b"x" * MAX_BODY_BYTES + b'"}'
     assert world.raw("POST", "/v1/otp", body)[0] == 413
     assert world.raw("POST", "/v1/otp", b"", headers=[("content-length", str(len(body)))])[0] == 413
+
+
+@pytest.mark.parametrize("enforced", [True, False])
+def test_seniors_ask_schedule_and_call(backend: Backend, enforced: bool) -> None:
+    """Where roles are enforced, 403 for volunteers and for who never said; answering is everybody's."""
+    with worlds(backend) as make:
+        world = make(enforce_roles=enforced)
+        ann, bob, chat = world.friends()
+        expected = 403 if enforced else 200
+        body = {
+            "title": "Tea",
+            "type": "audio",
+            "startDateTime": "2030-01-01T10:00:00.000Z",
+            "endDateTime": "2030-01-01T11:00:00.000Z",
+        }
+        for me, other, status in ((bob, ann, expected), (ann, bob, 200)):
+            me.call("POST", f"/user/{other.id}/schedule", body, status=status)
+            me.socket().ask("call-user", status=status, chatId=chat, type="audio")
+        for kind in ("volunteer", None):
+            world.member(kind).call("POST", f"/user/{ann.id}/connection", status=expected)
+        bob.socket().ask("send-message", chatId=chat, message={"text": "hi"})
+        world.member("volunteer").call("POST", f"/user/{ann.id}/message/request", {"text": "hi"})
+
+
+def test_api_gateway_answers_in_its_own_way(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without `action`, for what has no route and for what fails; our own refusals are as ever."""
+
+    async def fail(*_: Any) -> None:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr("talkamie.server.chats.membership", fail)
+    with worlds(backend) as make:
+        world = make(apigw_errors=True)
+        one, other = world.member().socket(), world.socket()
+        frames = []
+        for wire, text, message in (
+            (one, '{"action":"dance"}', "Forbidden"),
+            (one, "hi", "Forbidden"),
+            (one, '{"action":"new-message"}', "Forbidden"),
+            (one, '{"action":"get-messages","chatId":"x"}', "Internal server error"),
+            (other, '{"action":"dance"}', "Forbidden"),
+        ):
+            wire.send(text)
+            (frame,) = wire.pushed()
+            assert frame["message"] == message
+            assert list(frame) == ["message", "connectionId", "requestId"]
+            assert all(len(base64.urlsafe_b64decode(frame[name])) == 11 for name in list(frame)[1:])
+            frames.append(frame)
+        assert len({frame["connectionId"] for frame in frames[:4]}) == 1
+        assert frames[4]["connectionId"] != frames[0]["connectionId"]
+        assert len({frame["requestId"] for frame in frames}) == len(frames)
+        one.ask("update-alerts", status=404, alertsMap={"x": {"status": "read"}})
+        one.ask("get-messages", status=400, chatId=[])
+        other.ask("get-messages", status=401, chatId="x")
 
 
 def test_unknown_paths_and_methods(world: World) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from talkamie.server import timetable
 from talkamie.server.service import from_iso, iso
 from tests.talkamie.stores import Backend
-from tests.talkamie.world import MONDAY, Member, World, worlds
+from tests.talkamie.world import MONDAY, SECOND, Member, World, worlds
 
 HOUR_S = 3600
 DAY_S = 24 * HOUR_S
@@ -37,6 +39,35 @@ def test_an_occurrence_is_the_first_that_is_not_past(
     assert end >= now or begin == start
     assert timetable.status(begin, end, now) != "past"
     assert begin == start or end - period < now
+
+
+slots = st.tuples(st.integers(0, 20), st.integers(1, 6), st.sampled_from(["none", "daily", "weekly"])).map(
+    lambda slot: (slot[0], slot[0] + slot[1], slot[2])
+)
+
+
+@given(one=slots, other=slots)
+@settings(max_examples=500, derandomize=True)
+def test_timeslots_overlap_where_some_occurrences_do(one: timetable.Slot, other: timetable.Slot) -> None:
+    """As trying them all says, with days of 4 and weeks of 6 hours; touching is no overlap."""
+    with patch.dict(timetable.PERIOD_MS, {"daily": 4, "weekly": 6}):
+        one, other = (short(slot) for slot in (one, other))
+        tried = any(a < d and c < b for a, b in occurrences(one) for c, d in occurrences(other))
+        assert timetable.overlap(one, other) is tried
+        assert timetable.overlap(other, one) is tried
+
+
+def short(slot: timetable.Slot) -> timetable.Slot:
+    """Return the slot, cut to less than its period."""
+    start, end, recurrence = slot
+    period = timetable.period(recurrence)
+    return slot if period is None else (start, min(end, start + period - 1), recurrence)
+
+
+def occurrences(slot: timetable.Slot) -> list[tuple[int, int]]:
+    start, end, recurrence = slot
+    period = timetable.period(recurrence)
+    return [(start + n * (period or 0), end + n * (period or 0)) for n in range(20 if period else 1)]
 
 
 @pytest.mark.parametrize(
@@ -200,6 +231,78 @@ def test_lists_are_what_counting_hours_gives(
                 assert found["timeslot"]["from"] == iso(MONDAY + 1000 * HOUR_S * start)
                 status = "upcoming" if now < start else "on-going" if now <= end else "past"
                 assert found["status"] == status
+
+
+@pytest.fixture
+def strict(backend: Backend) -> Iterator[World]:
+    """A world that checks for overlaps."""
+    with worlds(backend) as make:
+        yield make(check_overlap=True)
+
+
+def test_nobody_is_in_two_calls_at_once(strict: World) -> None:
+    """409 over another schedule of either party, made or moved, and a sentence whose it is."""
+    ann, bob, _ = strict.friends()
+    eve = strict.member()
+    befriend(eve, bob)
+    first = schedule(ann, bob)["schedule"]["id"]
+    for me, other, whose in (
+        (ann, bob, "You have"),
+        (bob, ann, "You have"),
+        (eve, bob, "The other party has"),
+    ):
+        refused = me.call("POST", f"/user/{other.id}/schedule", slot(strict, start_s=HOUR_S // 2), status=409)
+        assert refused["message"] == f"{whose} another call scheduled then."
+    second = schedule(eve, bob, start_s=2 * HOUR_S)["schedule"]["id"]
+    moved = {"startDateTime": slot(strict)["startDateTime"]}
+    eve.call("PUT", f"/schedule/{second}", moved, status=409)
+    eve.call("PUT", f"/schedule/{second}", {"title": "Tea"})
+    ann.call("PUT", f"/schedule/{first}", {"startDateTime": iso(strict.now)})
+    ann.call("DELETE", f"/schedule/{first}")
+    eve.call("PUT", f"/schedule/{second}", moved)
+
+
+def test_a_recurring_call_is_in_the_way_every_time(strict: World) -> None:
+    """Days later too, after it has rolled, and for another that recurs; what is past is in nobody's way."""
+    ann, bob, _ = strict.friends()
+    schedule(ann, bob)
+    strict.later(3 * HOUR_S)
+    schedule(ann, bob, start_s=-2 * HOUR_S + DAY_S, recurrence="daily")
+    for days, recurrence in ((1, "none"), (9, "none"), (3, "weekly")):
+        body = slot(strict, start_s=days * DAY_S - 2 * HOUR_S, recurrence=recurrence)
+        ann.call("POST", f"/user/{bob.id}/schedule", body, status=409)
+    schedule(ann, bob, start_s=0, recurrence="weekly")
+
+
+def test_a_call_is_when_the_other_is_available(strict: World) -> None:
+    """Any time until he says when; then only then, by every week or by that day."""
+    ann, bob, _ = strict.friends()
+    schedule(ann, bob)
+    strict.later(HOUR_S)
+    days = ("sun", "mon", "tue", "wed", "thur", "fri", "sat")
+    weekly = {day: [{"start": "09:00", "end": "12:00"}] for day in days}
+    bob.call("POST", "/availability/weekly", weekly)
+    morning = noon(strict) - 3 * HOUR_S
+    refused = ann.call(
+        "POST", f"/user/{bob.id}/schedule", slot(strict, start_s=morning + DAY_S // 2), status=409
+    )
+    assert refused["message"] == "The other party is not available then."
+    made = schedule(ann, bob, start_s=morning)["schedule"]
+    late = {"endDateTime": iso(strict.now + (morning + 4 * HOUR_S) * SECOND)}
+    ann.call("PUT", f"/schedule/{made['id']}", late, status=409)
+    bob.call("PUT", f"/schedule/{made['id']}", late)
+    bob.call("POST", "/availability/custom", {made["timeslot"]["from"][:10]: []})
+    ann.call("POST", f"/user/{bob.id}/schedule", slot(strict, start_s=morning + 4 * HOUR_S), status=409)
+
+
+def noon(world: World) -> int:
+    """Return the seconds until noon of tomorrow, UTC."""
+    return (timetable.DAY_MS - world.now % timetable.DAY_MS) // SECOND + DAY_S // 2
+
+
+def befriend(one: Member, other: Member) -> None:
+    one.call("POST", f"/user/{other.id}/connection")
+    other.call("POST", f"/user/{one.id}/connection/accept")
 
 
 def rolled(start: int, length: int, recurrence: str, now: int) -> tuple[int, int]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from starlette.routing import BaseRoute
 
-from talkamie.server.extras import files, finance, lists, sessions, support
+from talkamie.server.extras import contacts, files, finance, lists, sessions, support
 from talkamie.server.service import Service
 
-DOMAINS = (files, finance, lists, sessions, support)
+DOMAINS = (contacts, files, finance, lists, sessions, support)
 
 
 def routes(service: Service) -> list[BaseRoute]:

@@ -5,6 +5,7 @@ that it is never below zero and always the sum of what is complete or on its way
 
 purchase:    pending ──paid──► complete (the coins are there, and every socket of the user is told)
 withdrawal:  pending (the coins are gone; nobody completes it here)
+What calls cost and earn is `billing`'s, and complete from the start.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from talkamie.contract import (
     Withdrawal,
 )
 from talkamie.server import clock
+from talkamie.server.billing import book
 from talkamie.server.profiles import own
 from talkamie.server.registry import operation
 from talkamie.server.security import token_hash
@@ -84,7 +86,9 @@ async def open_top_up(call: Call, *, body: TopUp) -> TopUpData:
     session = secrets.token_urlsafe(24)
     wanted = body.transaction_id
     if isinstance(wanted, UnsetType):
-        identity = await _book(call, "purchase", "top-up", body.coins, payment=token_hash(session))
+        identity = await book(
+            call.db, call.me, "purchase", "top-up", body.coins, call.now, payment=token_hash(session)
+        )
     else:
         identity = text_id(wanted)
         resumed = await call.db.value(
@@ -112,7 +116,7 @@ async def withdraw(call: Call, *, body: Withdrawal) -> TransactionData:
     wanted = body.transaction_id
     if not isinstance(wanted, UnsetType):
         row = await _one(call, text_id(wanted))
-        if row["type"] != "withdrawal":
+        if row["intent"] != "withdraw":
             raise Problem(404, "There is no such withdrawal.")
         return TransactionData(transaction=_view(row))
     async with call.db.transaction():
@@ -124,7 +128,7 @@ async def withdraw(call: Call, *, body: Withdrawal) -> TransactionData:
         )
         if left is None:
             raise Problem(403, "You do not have as many coins.")
-        identity = await _book(call, "withdrawal", "withdraw", body.coins)
+        identity = await book(call.db, call.me, "withdrawal", "withdraw", body.coins, call.now)
     return TransactionData(transaction=_view(await _one(call, identity)))
 
 
@@ -178,22 +182,6 @@ def _page(title: str, text: str, *, form: str = "", status: int = 200) -> HTMLRe
     policy = {"content-security-policy": "default-src 'none'; form-action 'self'; frame-ancestors 'none'"}
     content = _PAGE.format(title=html.escape(title), text=html.escape(text), form=form)
     return HTMLResponse(content, status_code=status, headers=policy)
-
-
-async def _book(call: Call, kind: str, intent: str, coins: int, *, payment: str | None = None) -> str:
-    identity = call.db.new_id(call.now)
-    await call.db.all(
-        """insert into transactions (id, user_id, type, intent, status, coins, payment, created)
-        values ($1, $2, $3, $4, 'pending', $5, $6, $7)""",
-        identity,
-        call.me,
-        kind,
-        intent,
-        coins,
-        payment,
-        call.now,
-    )
-    return identity
 
 
 async def _one(call: Call, identity: str) -> Row:

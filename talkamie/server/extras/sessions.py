@@ -1,11 +1,13 @@
-"""Tokens for tokens, and the end of a connection."""
+"""Accounts, once more: tokens for tokens, another password without the old one, and a check of one's past."""
 
 from __future__ import annotations
 
-from talkamie.contract import Refresh, TokensData
-from talkamie.server import accounts, security
+import msgspec
+
+from talkamie.contract import BackgroundQuery, PasswordReset, Refresh, TokensData
+from talkamie.server import accounts, otp, security
 from talkamie.server.registry import operation
-from talkamie.server.service import Call, Problem, pair
+from talkamie.server.service import Call, Problem
 
 
 @operation("refresh-token")
@@ -26,20 +28,35 @@ async def refresh_token(call: Call, *, body: Refresh) -> TokensData:
     return TokensData(tokens=tokens)
 
 
-@operation("disconnect-user")
-async def disconnect_user(call: Call, other: str) -> None:
-    """End my connection with `other`, by either party: as none, and our chat is closed as if never opened."""
-    low, high = pair(call.me, other)
+@operation("reset-password")
+async def reset_password(call: Call, *, body: PasswordReset) -> None:
+    """Set a password for an address whose code was verified. Every sign-in ends, with its sockets."""
+    email = security.email_key(body.email)
+    # Look before hashing, as for a sign-up.
+    if not await otp.is_verified(call.db, email, call.now):
+        raise Problem(422, "Verify the e-mail address first.")
+    hashed = await call.service.passwords.hash(body.password)
     async with call.db.transaction():
-        ended = await call.db.value(
-            """update connections set status = 'canceled', updated = $3
-            where low = $1 and high = $2 and status = 'accepted' returning id""",
-            low,
-            high,
-            call.now,
+        if not await otp.consume(call.db, email, call.now):
+            raise Problem(422, "Verify the e-mail address first.")
+        # Whoever verified it reads this address: he may know that it has no account.
+        user = await call.db.value(
+            "update users set password_hash = $2 where email = $1 returning id", email, hashed
         )
-        if ended is None:
-            raise Problem(404, "You are not connected with this user.")
-        await call.db.all(
-            "update chats set request_status = 'canceled' where low = $1 and high = $2", low, high
-        )
+        if user is None:
+            raise Problem(404, "The e-mail address has no account.")
+        await call.db.all("delete from tokens where user_id = $1", user)
+    call.service.hub.revoke_others(user, None)
+
+
+@operation("initiate-background-check")
+async def initiate_background_check(call: Call, *, body: BackgroundQuery) -> None:
+    """Ask for a check of my background, as `background-check` does; 409 while one is pending."""
+    asked = await call.db.value(
+        """update users set background = 'pending', background_check = $2
+        where id = $1 and (background is null or background = 'failed') returning id""",
+        call.me,
+        msgspec.json.encode(body).decode(),
+    )
+    if asked is None:
+        raise Problem(409, "A check has been asked for already.")

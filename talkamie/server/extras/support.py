@@ -14,6 +14,7 @@ from talkamie.contract import (
     Delivery,
     GetSupportMessages,
     Message,
+    Page,
     SendSupportMessage,
     SupportMessageData,
     SupportMessagePage,
@@ -24,7 +25,7 @@ from talkamie.contract import (
 )
 from talkamie.server.hub import success
 from talkamie.server.registry import action, operation
-from talkamie.server.service import Call, Cursor, Paged, Problem, cursor_of, given, iso, page, text_id
+from talkamie.server.service import Call, Cursor, Paged, Problem, cursor, cursor_of, given, iso, page, text_id
 from talkamie.server.store import Row, marks
 
 SUPPORT = "support"
@@ -63,21 +64,18 @@ async def send_support_message(call: Call, *, body: SendSupportMessage) -> Suppo
 @action("get-support-messages")
 async def get_support_messages(call: Call, *, body: GetSupportMessages) -> Paged[SupportMessagePage]:
     """Return the messages of one of my tickets, newest first."""
-    row = await _mine(call, text_id(body.ticket_id))
     key = given(body.last_evaluated_key)
-    rows, pagination = page(
-        await call.db.all(
-            """select * from support_messages where ticket_id = $1 and id < $2
-            order by id desc limit $3""",
-            row["id"],
-            "~" if key is None else cursor_of(key).id,
-            body.page_size + 1,
-        ),
-        body.page_size,
-        lambda one: Cursor(id=one["id"], date_created=iso(one["created"])),
-    )
-    messages = [_message(one) for one in rows]
-    return Paged(SupportMessagePage(ticket=_ticket(row), messages=messages), pagination)
+    row = await _mine(call, text_id(body.ticket_id))
+    found = await _messages(call, row["id"], None if key is None else cursor_of(key), body.page_size)
+    return Paged(SupportMessagePage(ticket=_ticket(row), messages=found.data), found.pagination)
+
+
+@operation("get-ticket-messages")
+async def get_ticket_messages(call: Call, ticket: str, *, query: Page) -> Paged[list[Message]]:
+    """Return the messages of one of my tickets, newest first."""
+    before = cursor(query)
+    await _mine(call, ticket)
+    return await _messages(call, ticket, before, query.page_size)
 
 
 @action("update-support-messages")
@@ -151,6 +149,21 @@ async def _post(call: Call, ticket: str, sender: str, text: str, status: str) ->
     if row is None:
         raise RuntimeError("the message was not stored")
     return _message(row)
+
+
+async def _messages(call: Call, ticket: str, before: Cursor | None, size: int) -> Paged[list[Message]]:
+    rows, pagination = page(
+        await call.db.all(
+            """select * from support_messages where ticket_id = $1 and id < $2
+            order by id desc limit $3""",
+            ticket,
+            "~" if before is None else before.id,
+            size + 1,
+        ),
+        size,
+        lambda row: Cursor(id=row["id"], date_created=iso(row["created"])),
+    )
+    return Paged([_message(row) for row in rows], pagination)
 
 
 def _ticket(row: Row) -> Ticket:
