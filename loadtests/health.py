@@ -7,6 +7,7 @@ that arrived in that moment was seen. CPU use alone warns nobody: a fan-out is a
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import gevent
 import psutil
@@ -56,6 +57,38 @@ class Health:
     def stop(self) -> None:
         """End the probe."""
         self._probe.kill()
+
+
+class Neighbours:
+    """How much of the machine others took, from the making of this on: what spoils a comparison of runs.
+
+    pressure: share of the time in which some process waited for a core (/proc/pressure/cpu, our own
+    included); steal: share of the cores' time that the host gave to other machines. -1: this kernel does not
+    tell.
+    """
+
+    def __init__(self) -> None:
+        self._at, self._stalled, self._cpu = clock.now(), _stalled(), psutil.cpu_times()
+
+    def shares(self) -> dict[str, float]:
+        """Return both shares since the making."""
+        elapsed, stalled = clock.now() - self._at, _stalled()
+        then, now = self._cpu, psutil.cpu_times()
+        total, steal = sum(now[:8]) - sum(then[:8]), getattr(now, "steal", 0) - getattr(then, "steal", 0)
+        known = stalled >= self._stalled >= 0 and elapsed > 0
+        return {
+            "pressure": min(1.0, (stalled - self._stalled) / elapsed) if known else -1.0,
+            "steal": steal / total if total > 0 else -1.0,
+        }
+
+
+def _stalled() -> int:
+    """Return for how many ns some process of this machine has waited for a core since it was started."""
+    try:
+        some = Path("/proc/pressure/cpu").read_text().splitlines()[0]
+        return int(some.rpartition("total=")[2]) * 1_000
+    except (OSError, ValueError, IndexError):
+        return -1
 
 
 def every_second(do: Callable[[], None]) -> gevent.Greenlet[[], None]:

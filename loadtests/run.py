@@ -24,7 +24,7 @@ import psutil
 
 from loadtests import clock
 from loadtests.fanout import Ledger
-from loadtests.health import Health, every_second
+from loadtests.health import Health, Neighbours, every_second
 from loadtests.recorder import Recorder, Second
 from loadtests.target import Target
 from loadtests.wire import engine
@@ -82,6 +82,7 @@ class Run:
         self.recorder = Recorder(self._writer)
         self.ledger = Ledger(self.recorder, token)
         self.health = Health(self.recorder, target.pid)
+        self._neighbours = Neighbours()
         self.deadline = clock.ns(scenario.client.delivery_deadline_s)
         self._ticker = every_second(self._tick)
         self.listeners: list[Callable[[Second], None]] = []  # told of each second, once it is on disk
@@ -144,6 +145,7 @@ class Run:
     def _settle_in(self) -> None:
         if self._spawned and len(self._online_once) >= self._spawned and not self.manifest.measured_from_ns:
             self.manifest.measured_from_ns = clock.now()
+            self._neighbours = Neighbours()  # what is not measured is not disturbed
             self.event("steady", users=len(self._online_once))
             book.write_manifest(self.folder, self.manifest)  # whoever reads a killed run must know it too
 
@@ -210,6 +212,7 @@ class Run:
         """Drain, close and seal; return the final manifest. Call once, when all users have left."""
         self.stop_people()
         stopped = clock.now()
+        self._disturbed = self._neighbours.shares()
         give_up = stopped + self.deadline
         while self.ledger.outstanding(clock.now(), self.deadline) and clock.now() < give_up:
             gevent.sleep(_DRAIN_POLL_S)
@@ -241,7 +244,7 @@ class Run:
             )
         ]
         counts = {"foreign": self.ledger.foreign, "strange": self.strange, "overlooked": self.overlooked}
-        self.event("ended", **counts)
+        self.event("ended", **counts, **self._disturbed)
         book.write_manifest(self.folder, final)
         return seal(
             self.folder,
