@@ -119,7 +119,7 @@ def _judge_quantile(slo: Slo, frames: Frames) -> Objective:
     That share has an exact interval however few there are, so that an objective far from its limit needs
     a third of the samples that showing the quantile itself takes.
     """
-    durations = _durations(frames, slo.operation)
+    durations = timed(frames, slo.operation)
     q, n = QUANTILES[slo.statistic], len(durations)
     over = stats.share(sum(not slo.holds(value) for value in durations.tolist()), n)
     if over is None:
@@ -142,7 +142,7 @@ def _least(q: float) -> int:
     return ceil(log((1 - stats.CONFIDENCE) / 2) / log(q))
 
 
-def _durations(frames: Frames, operation: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def timed(frames: Frames, operation: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """Return what is timed under a name: the fan-out latency of deliveries, the response time of all else."""
     if operation in DELIVERED or operation in frames.deliveries["operation"].cat.categories:
         fanout = frames.fanout

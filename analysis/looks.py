@@ -1,0 +1,87 @@
+"""When a comparison of pairs is decided: looks at 6, 8, 10, 14 and 20 pairs, four words. Pure.
+
+Of each pair D = log(candidate / baseline) is taken. The estimate is the Hodges-Lehmann one, the interval the
+exact signed-rank one with 2.5 % on each side; the first look that decides, decides:
+
+    regressed      the whole interval is above 0, and the estimate is at least the tolerance
+    improved       the mirror of it
+    pass           the whole interval is below the tolerance
+    inconclusive   none of these; `more_pairs` tells how many more would probably decide
+
+Looking five times makes errors likelier than looking once; the tolerance makes up for it. How often each
+word is wrong, looks included, is measured by `benchmarks/gate_simulation.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from math import ceil, log1p
+
+from analysis import stats
+
+LOOKS = (6, 8, 10, 14, 20)
+"""Pairs at which a verdict may fall. 6 is the smallest number that can show anything at 2.5 % a side."""
+
+MOST_PAIRS = 100
+"""Where more than these would be needed, a longer gate is no answer."""
+
+
+class Word(StrEnum):
+    PASS = "pass"  # noqa: S105  a verdict, not a password
+    IMPROVED = "improved"
+    REGRESSED = "regressed"
+    FAILED = "failed"  # an objective is missed
+    INCONCLUSIVE = "inconclusive"
+    INVALID = "invalid"
+
+    @property
+    def exit_code(self) -> int:
+        return {"regressed": 1, "failed": 1, "inconclusive": 3, "invalid": 4}.get(self.value, 0)
+
+
+def looks(planned: int) -> list[int]:
+    """Return after how many pairs a gate of so many is looked at; its end is always one of them."""
+    return [*(look for look in LOOKS if look < planned), *([planned] if planned >= LOOKS[0] else [])]
+
+
+def decide(differences: Sequence[float], tolerance: float, at: Sequence[int]) -> tuple[Word, stats.Shift]:
+    """Return the verdict of the first look that decides, else of the last, and what it saw.
+
+    differences: log ratios by pair; tolerance: a fraction; at: the looks, those beyond the pairs unused.
+    """
+    limit = log1p(tolerance)
+    seen = stats.hodges_lehmann(differences)
+    for look in at:
+        if look > len(differences):
+            break
+        seen = stats.hodges_lehmann(differences[:look])
+        if seen.low is None or seen.high is None:
+            continue
+        if seen.low > 0 and seen.value >= limit:
+            return Word.REGRESSED, seen
+        if seen.high < 0 and seen.value <= -limit:
+            return Word.IMPROVED, seen
+        if seen.high < limit:
+            return Word.PASS, seen
+    return Word.INCONCLUSIVE, stats.hodges_lehmann(differences)
+
+
+def more_pairs(seen: stats.Shift, tolerance: float) -> int | None:
+    """Return how many more pairs would probably decide; None where it is too close to the tolerance.
+
+    An interval shrinks with the root of the number of pairs: it has to come free of 0 where the estimate is
+    at least the tolerance, and of the tolerance where it is below.
+    """
+    limit = log1p(tolerance)
+    if seen.low is None or seen.high is None:
+        return LOOKS[0] - seen.n
+    width, room = (
+        (seen.value - seen.low, seen.value)
+        if seen.value >= limit
+        else (seen.high - seen.value, limit - seen.value)
+    )
+    needed = ceil(max(seen.n + 1, seen.n * (width / room) ** 2)) if room > 0 else MOST_PAIRS + 1
+    if needed > MOST_PAIRS:
+        return None
+    return next((look for look in LOOKS if look >= needed), needed) - seen.n
