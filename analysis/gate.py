@@ -9,7 +9,7 @@ decided without looking at any latency.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import ceil, expm1, log
 from statistics import median
@@ -143,7 +143,7 @@ def judge(pairs: Sequence[Pair], tolerances: Sequence[Tolerance], *, scenario: s
     """Return the verdict on the pairs so far, of `planned`. The same pairs always get the same verdict."""
     counted = [pair for pair in pairs if not pair.noise]
     discarded = [f"pair {number}: {pair.noise}" for number, pair in enumerate(pairs, 1) if pair.noise]
-    metrics = [_metric(counted, each, planned) for each in tolerances]
+    metrics = [_metric(counted, each, planned, len(tolerances)) for each in tolerances]
     objectives = _objectives(counted)
     invalid = [side for pair in counted for side in (pair.baseline, pair.candidate) if side.invalid]
     word = _word(metrics, objectives, invalid=bool(invalid))
@@ -169,12 +169,25 @@ def judge(pairs: Sequence[Pair], tolerances: Sequence[Tolerance], *, scenario: s
     )
 
 
+def differing(ratios: Mapping[str, Sequence[float]]) -> list[Other]:
+    """Return how each of many metrics differs, given its log ratios by pair, corrected for their number."""
+    p = [stats.signed_rank_p(values) for values in ratios.values()]
+    found = []
+    for (name, values), raw, adjusted in zip(ratios.items(), p, stats.benjamini_hochberg(p), strict=True):
+        seen = stats.hodges_lehmann(values)
+        low, high = (None if each is None else expm1(each) for each in (seen.low, seen.high))
+        found.append(
+            Other(name, expm1(seen.value), low, high, raw, adjusted, differs=adjusted <= FALSE_DISCOVERIES)
+        )
+    return sorted(found, key=lambda each: (not each.differs, each.metric))
+
+
 def least_samples(statistic: str) -> int:
     """Return how many samples of a run it takes to compare this quantile: n (1 - q) >= 100."""
     return ceil(TAIL / (1 - Fraction(repr(QUANTILES[statistic]))))
 
 
-def _metric(pairs: Sequence[Pair], gated: Tolerance, planned: int) -> Metric:
+def _metric(pairs: Sequence[Pair], gated: Tolerance, planned: int, metrics: int) -> Metric:
     found = Metric(gated.name, gated.share, Word.INCONCLUSIVE, None, None, None, len(pairs), None, "")
     if not pairs:
         return replace(found, more=LOOKS[0], reason="no pair counted")
@@ -190,7 +203,7 @@ def _metric(pairs: Sequence[Pair], gated: Tolerance, planned: int) -> Metric:
     if min(map(min, values)) <= 0:
         return replace(found, reason="a run has a quantile of 0, which nothing can be compared with")
     differences = [log(candidate / baseline) for baseline, candidate in values]
-    word, seen = decide(differences, gated.share, looks(planned))
+    word, seen = decide(differences, gated.share, looks(planned), metrics)
     more, reason = None, ""
     if word is Word.INCONCLUSIVE:
         more = more_pairs(seen, gated.share)
@@ -232,20 +245,12 @@ def _others(pairs: Sequence[Pair], gated: set[str]) -> list[Other]:
         return []
     sides = [side for pair in pairs for side in (pair.baseline, pair.candidate)]
     shared = set.intersection(*({name for name, ns in side.quantiles.items() if ns > 0} for side in sides))
-    names = sorted(shared - gated)
-    ratios = {
-        name: [log(pair.candidate.quantiles[name] / pair.baseline.quantiles[name]) for pair in pairs]
-        for name in names
-    }
-    p = [stats.signed_rank_p(ratios[name]) for name in names]
-    found = []
-    for name, raw, adjusted in zip(names, p, stats.benjamini_hochberg(p), strict=True):
-        seen = stats.hodges_lehmann(ratios[name])
-        low, high = (None if each is None else expm1(each) for each in (seen.low, seen.high))
-        found.append(
-            Other(name, expm1(seen.value), low, high, raw, adjusted, differs=adjusted <= FALSE_DISCOVERIES)
-        )
-    return sorted(found, key=lambda each: (not each.differs, each.metric))
+    return differing(
+        {
+            name: [log(pair.candidate.quantiles[name] / pair.baseline.quantiles[name]) for pair in pairs]
+            for name in sorted(shared - gated)
+        }
+    )
 
 
 def _word(metrics: Sequence[Metric], objectives: Sequence[Objective], *, invalid: bool) -> Word:

@@ -46,6 +46,14 @@ INFORMATIVE = ("p50", "p90", "p99")
 class GateError(Exception):
     """Runs that can't be judged together, or a metric that does not exist. The message names the field."""
 
+    exit_code = verdict.Word.USAGE.exit_code
+
+
+class UnusableError(GateError):
+    """A target that could not be reached."""
+
+    exit_code = verdict.Word.UNUSABLE.exit_code
+
 
 def read_pair(baseline: Path, candidate: Path, tolerances: Sequence[Tolerance]) -> Pair:
     """Return two runs as the gate sees them. Raises GateError, and reports' ArtefactError."""
@@ -126,6 +134,8 @@ def _field(manifest: Manifest, path: str) -> Any:
 
 def _side(run: Run, frames: Frames, tolerances: Sequence[Tolerance]) -> Side:
     judged = verdict.judge_frames(frames)
+    if judged.verdict is verdict.Word.UNUSABLE:
+        raise UnusableError(f"{run.manifest.id}: {judged.sentences[0]}")
     unknown = [each for each in judged.objectives if each.state is State.UNKNOWN]
     if unknown:
         raise GateError(unknown[0].sentence)

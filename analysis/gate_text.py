@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Self
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
@@ -31,7 +34,8 @@ def headline(gate: Gate) -> str:
 
 def lines(gate: Gate) -> list[str]:
     """Return the whole result as plain lines."""
-    return [headline(gate), *gate.sentences, *_others(gate)]
+    discarded = [f"not counted: {each}" for each in gate.discarded]
+    return [headline(gate), *gate.sentences, *discarded, *_others(gate)]
 
 
 def progress(gate: Gate) -> str:
@@ -68,6 +72,52 @@ def markdown(gate: Gate) -> str:
     if gate.discarded:
         text += ["", "Not counted:", "", *(f"- {_escaped(each)}" for each in gate.discarded)]
     return "\n".join([*text, "", *map(_escaped, _others(gate)), ""])
+
+
+class View:
+    """Shows a gate while it runs: a table on a terminal, else a line a pair. Use it in a with block."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = (
+            Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        )
+        self._gate: Gate | None = None
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def second(self, pair: int, side: str, now: dict[str, Any]) -> None:
+        """Show that a run goes on."""
+        self._draw(
+            f"pair {pair}, {side}: {now['elapsed_s']:.0f} s, {now['phase']}, {now['online']} people online"
+        )
+
+    def stopping(self) -> None:
+        """Say that the end was asked for."""
+        self._say("stopping: the run under way is finished and does not count")
+
+    def pair(self, gate: Gate) -> None:
+        """Show the result so far."""
+        self._gate = gate
+        self._draw("")
+        if not self._live:
+            self._say(progress(gate))
+
+    def _draw(self, doing: str) -> None:
+        if self._live:
+            self._live.update(picture(self._gate, doing), refresh=True)
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _others(gate: Gate) -> Iterator[str]:

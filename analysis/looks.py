@@ -3,13 +3,15 @@
 Of each pair D = log(candidate / baseline) is taken. The estimate is the Hodges-Lehmann one, the interval the
 exact signed-rank one with 2.5 % on each side; the first look that decides, decides:
 
-    regressed      the whole interval is above 0, and the estimate is at least the tolerance
-    improved       the mirror of it
+    regressed      surely above 0, and the estimate is at least the tolerance
+    improved       the whole interval is below 0, and the estimate at least the tolerance below it
     pass           the whole interval is below the tolerance
     inconclusive   none of these; `more_pairs` tells how many more would probably decide
 
-Looking five times makes errors likelier than looking once; the tolerance makes up for it. How often each
-word is wrong, looks included, is measured by `benchmarks/gate_simulation.py`.
+"Surely" is 2.5 % for the whole gate: with four metrics the bound of each leaves out 2.5 % / 4, so that four
+chances of a false alarm are no more than one (Bonferroni). Passing takes every metric and needs no such care.
+Looking five times makes errors likelier than looking once; the tolerance makes up for it. How often each word
+is wrong, looks included, is measured by `benchmarks/gate_simulation.py`.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ from analysis import stats
 
 LOOKS = (6, 8, 10, 14, 20)
 """Pairs at which a verdict may fall. 6 is the smallest number that can show anything at 2.5 % a side."""
+
+ERROR = 0.025
+"""Of each look and side, for the whole gate."""
 
 MOST_PAIRS = 100
 """Where more than these would be needed, a longer gate is no answer."""
@@ -45,10 +50,13 @@ def looks(planned: int) -> list[int]:
     return [*(look for look in LOOKS if look < planned), *([planned] if planned >= LOOKS[0] else [])]
 
 
-def decide(differences: Sequence[float], tolerance: float, at: Sequence[int]) -> tuple[Word, stats.Shift]:
-    """Return the verdict of the first look that decides, else of the last, and what it saw.
+def decide(
+    differences: Sequence[float], tolerance: float, at: Sequence[int], metrics: int = 1
+) -> tuple[Word, stats.Shift]:
+    """Return the verdict of the first look that decides, else inconclusive, and what was seen there.
 
-    differences: log ratios by pair; tolerance: a fraction; at: the looks, those beyond the pairs unused.
+    differences: log ratios by pair; tolerance: a fraction; at: the looks, those beyond the pairs unused;
+    metrics: how many the gate judges.
     """
     limit = log1p(tolerance)
     seen = stats.hodges_lehmann(differences)
@@ -56,13 +64,12 @@ def decide(differences: Sequence[float], tolerance: float, at: Sequence[int]) ->
         if look > len(differences):
             break
         seen = stats.hodges_lehmann(differences[:look])
-        if seen.low is None or seen.high is None:
-            continue
-        if seen.low > 0 and seen.value >= limit:
+        sure = stats.hodges_lehmann(differences[:look], ERROR / metrics)
+        if sure.low is not None and sure.low > 0 and seen.value >= limit:
             return Word.REGRESSED, seen
-        if seen.high < 0 and seen.value <= -limit:
+        if seen.high is not None and seen.high < 0 and seen.value <= -limit:
             return Word.IMPROVED, seen
-        if seen.high < limit:
+        if seen.high is not None and seen.high < limit:
             return Word.PASS, seen
     return Word.INCONCLUSIVE, stats.hodges_lehmann(differences)
 
