@@ -9,7 +9,7 @@ import math
 import os
 import shlex
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -326,16 +326,17 @@ def _gate_live(
     )
     done: list[gate.Pair] = []
     gate_files.write(folder, gate.judge(done, tolerances, scenario=plan.name, planned=pairs))
-    with gate_text.View(Console(stderr=as_json)) as view:
-        for folders in campaign.pairs(
-            one, other, options, seed=seed, on_second=view.second, on_stop=view.stopping
-        ):
-            done.append(gate_runs.read_pair(*folders, tolerances))
-            judged = gate.judge(done, tolerances, scenario=plan.name, planned=pairs)
-            gate_files.write(folder, judged)
-            view.pair(judged)
-            if judged.settled:
-                break
+    # Interrupted between two runs, what was judged so far stands.
+    with suppress(KeyboardInterrupt), gate_text.View(Console(stderr=as_json)) as view:
+        runs = campaign.pairs(one, other, options, seed=seed, on_second=view.second, on_stop=view.stopping)
+        with closing(runs):
+            for folders in runs:
+                done.append(gate_runs.read_pair(*folders, tolerances))
+                judged = gate.judge(done, tolerances, scenario=plan.name, planned=pairs)
+                gate_files.write(folder, judged)
+                view.pair(judged)
+                if judged.settled:
+                    break
     return folder
 
 

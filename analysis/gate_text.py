@@ -35,7 +35,7 @@ def headline(gate: Gate) -> str:
 def lines(gate: Gate) -> list[str]:
     """Return the whole result as plain lines."""
     discarded = [f"not counted: {each}" for each in gate.discarded]
-    return [headline(gate), *gate.sentences, *discarded, *_others(gate)]
+    return [_printable(line) for line in (headline(gate), *gate.sentences, *discarded, *_others(gate))]
 
 
 def progress(gate: Gate) -> str:
@@ -155,5 +155,9 @@ def _change(each: Metric) -> str:
 
 def _escaped(text: str) -> str:
     """Keep text from being read as Markdown, HTML or a new line."""
-    plain = "".join(letter if letter.isprintable() else "?" for letter in text)
-    return plain.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("`", "\\`")
+    return _printable(text).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("`", "\\`")
+
+
+def _printable(text: str) -> str:
+    """Drop control characters: a name must not move the cursor."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -6,9 +6,11 @@ have the same people, who come at the same moments; each pair has others.
 
 from __future__ import annotations
 
+import itertools
 import random
 import shlex
-from collections.abc import Callable, Iterator
+import signal
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,13 +80,30 @@ def pairs(
     seed: int,
     on_second: Callable[[int, str, dict[str, Any]], None],
     on_stop: Callable[[], None],
-) -> Iterator[tuple[Path, Path]]:
+) -> Generator[tuple[Path, Path]]:
     """Yield the folders (baseline, candidate) of one pair after another, for as long as the caller goes on.
 
     `options` are the generator's, but for the seed. `on_second` gets the pair's number, the side and a
-    snapshot; `on_stop` is told of a signal, after which no further pair comes. Raises TargetError and
+    snapshot; `on_stop` is told of a signal during a run, after which no further pair comes. Between runs a
+    signal raises KeyboardInterrupt, SIGTERM too, so that no server is left behind. Raises TargetError and
     CampaignError.
     """
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield from _pairs(baseline, candidate, options, seed=seed, on_second=on_second, on_stop=on_stop)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _pairs(
+    baseline: Source,
+    candidate: Source,
+    options: list[str],
+    *,
+    seed: int,
+    on_second: Callable[[int, str, dict[str, Any]], None],
+    on_stop: Callable[[], None],
+) -> Iterator[tuple[Path, Path]]:
     rng = random.Random(f"order of the pairs of {seed}")
     stopping = False
 
@@ -93,9 +112,7 @@ def pairs(
         stopping = True
         on_stop()
 
-    number = 0
-    while True:
-        number += 1
+    for number in itertools.count(1):
         sides = [baseline, candidate]
         rng.shuffle(sides)
         folders: dict[str, Path] = {}

@@ -1,4 +1,4 @@
-"""The gate keeps its error rates over simulated runs whose truth is known; the full size is in `make bench`."""
+"""The gate keeps its error rates over simulated runs whose truth is known; `make bench` has the full size."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from analysis.gate import differing
 from analysis.looks import Word
 from benchmarks import gate_simulation as simulation
 
@@ -61,6 +62,6 @@ def test_many_metrics_that_do_differ_are_found(sampling: dict[str, NDArray[np.fl
         f"{n:02}": list(simulation.differences(rng, sampling["p50"], "CI", 0.3 * (n < 10), (10,)))
         for n in range(50)
     }
-    found = {each.metric for each in simulation.differing(rows) if each.differs}
+    found = {each.metric for each in differing(rows) if each.differs}
     assert {f"{n:02}" for n in range(10)} <= found
     assert len(found) <= 12
