@@ -224,8 +224,9 @@ def gate(
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def serve(options: tuple[str, ...]) -> None:
     """Start the reference server; it prints one line of JSON when it is ready. See serve --help."""
-    # Its own process from the start: nothing of ours is loaded into it.
-    os.execv(sys.executable, [sys.executable, "-m", "talkamie.server", *options])
+    # Its own process from the start: nothing of ours is loaded into it. -P, because from within another
+    # version's folder (a gate's baseline is started so) it would be that version's server.
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "talkamie.server", *options])
 
 
 @main.command()

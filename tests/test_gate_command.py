@@ -89,7 +89,7 @@ def test_what_can_not_be_judged_is_a_mistake_of_usage(runs: Runs, tmp_path: Path
         ([*live, "--baseline", "a 'b"], "No closing quotation"),
         ([*live, "--baseline", "serve", "--baseline-socket", "wss://127.0.0.1/"], "it is a command"),
         ([*live, *elsewhere], "this machine only"),
-        (["--scenario", "smoke", "--candidate", "x", "--baseline", "y"], "smoke.toml: it has no [gate] table"),
+        (["--scenario", "smoke", "--candidate", "x", "--baseline", "y"], "it has no [gate] table"),
     ):  # fmt: skip
         ended = call(*arguments, out=out)
         assert (ended.exit_code, says in ended.stderr) == (2, True), ended.output
