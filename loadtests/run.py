@@ -83,6 +83,7 @@ class Run:
         self.ledger = Ledger(self.recorder, token)
         self.health = Health(self.recorder, target.pid)
         self._neighbours = Neighbours()
+        self._disturbed: dict[str, float] = {}  # what they took, once the run is over
         self.deadline = clock.ns(scenario.client.delivery_deadline_s)
         self._ticker = every_second(self._tick)
         self.listeners: list[Callable[[Second], None]] = []  # told of each second, once it is on disk
