@@ -29,7 +29,7 @@ TAIL = 100
 FALSE_DISCOVERIES = 0.05
 """Among the metrics that are called different, at most this share is wrong on average."""
 
-# A quiet machine of two cores had a pressure of 13 % with the gate's own load, and 68 % beside two busy loops.
+# Two quiet cores had a pressure of 13 % under the scenario `gate` itself, and of 68 % beside two busy loops.
 PRESSURE_LIMIT = 0.30
 STEAL_LIMIT = 0.05
 LAG_LIMIT = 50_000_000
