@@ -23,8 +23,9 @@ check: $(READY)
 serve: $(READY)
 	@$(BIN)/talkload serve
 
-# What the reference server costs, beside a bare route: docs/benchmarks.md.
+# How often the gate is right (docs/gates.md), what the reference server costs (docs/benchmarks.md).
 bench: $(READY)
+	@$(BIN)/python -m benchmarks.gate_simulation
 	@$(BIN)/python -m benchmarks.server_cost $(BENCH)
 
 # Are runs that something else spoiled called invalid, and no others: docs/benchmarks.md.

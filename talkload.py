@@ -9,9 +9,9 @@ import math
 import os
 import shlex
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 USAGE, INVALID, UNUSABLE = 2, 4, 5
 RUNS = Path("reports/runs")
+GATES = Path("reports/gates")
 
 
 class _Seconds(click.ParamType[float]):
@@ -49,6 +50,20 @@ def _finite(_ctx: click.Context, _param: click.Parameter, value: float | None) -
     if value is not None and not math.isfinite(value):
         raise click.BadParameter(f"{value} is not a number to work with")
     return value
+
+
+class _Several(click.Command):
+    """Reads `--runs A B C` as `--runs A --runs B --runs C`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        spread, name = [], ""
+        for each in args:
+            if each.startswith("-"):
+                name = each if each in ("--runs", "--against") else ""
+                spread += [] if name else [each]
+            else:
+                spread += [name, each] if name else [each]
+        return super().parse_args(ctx, spread)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -110,13 +125,8 @@ def run(
                 "--plain is for the reference server; a target says by its address what it is"
             )
     users, seconds = users or plan.load.users, run_time or plan.load.run_time_s
-    options = ["--scenario", scenario, "--seed", str(seed), "--out", str(out), "--users", str(users)]
-    options += [
-        "--spawn-rate",
-        str(spawn_rate or plan.load.spawn_rate),
-        "--run-time",
-        f"{max(1, round(seconds))}s",
-    ]
+    options = _load(scenario, out, users, spawn_rate or plan.load.spawn_rate, seconds)
+    options += ["--seed", str(seed)]
     console = Console(stderr=as_json)
     with _plain_errors(), _target(target, socket, ca, plain=plain) as found:
         console.print(
@@ -149,12 +159,74 @@ def report(folder: str, out: Path, as_json: bool) -> None:
     sys.exit(_tell(path, page=True, as_json=as_json))
 
 
+@main.command(cls=_Several)
+@click.option("--scenario", help="A name, or a file *.toml; its [gate] table says what is judged.")
+@click.option("--baseline", metavar="TARGET", help="https address, or a command that starts a server.")
+@click.option("--baseline-socket", metavar="WSS", help="wss address of the baseline.")
+@click.option("--baseline-ca", type=click.Path(exists=True, dir_okay=False), help="Its authority.")
+@click.option("--candidate", metavar="TARGET", help="https address, or a command that starts a server.")
+@click.option("--candidate-socket", metavar="WSS", help="wss address of the candidate.")
+@click.option("--candidate-ca", type=click.Path(exists=True, dir_okay=False), help="Its authority.")
+@click.option("--pairs", type=click.IntRange(1, 100), default=20, show_default=True, help="At most.")
+@click.option("--users", type=click.IntRange(1, 100_000), help="People at once; default: the scenario's.")
+@click.option("--run-time", type=_Seconds(), help="Of each run, such as 30s; default: the scenario's.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**62), default=1, show_default=True, help="Of people and order."
+)
+@click.option("--runs", multiple=True, type=click.Path(path_type=Path), help="Judge these runs …")
+@click.option("--against", multiple=True, type=click.Path(path_type=Path), help="… by these, pair by pair.")
+@click.option("--slo", metavar="RUN", help="Judge one run by the objectives of its scenario alone.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=GATES, show_default=True, help="Gets a folder per gate."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, nothing else.")
+def gate(
+    scenario: str | None,
+    runs: tuple[Path, ...],
+    against: tuple[Path, ...],
+    slo: str | None,
+    out: Path,
+    as_json: bool,
+    baseline: str | None,
+    candidate: str | None,
+    **how: Any,
+) -> None:
+    """Does CANDIDATE make anything slower than BASELINE? By interleaved pairs of runs.
+
+    Or, offline: --runs DIR… --against DIR… judges runs that were made pair by pair; --slo RUN judges one.
+    """
+    modes = [bool(baseline or candidate), bool(runs or against), bool(slo)]
+    if sum(modes) != 1:
+        raise click.UsageError("give --baseline and --candidate, or --runs and --against, or --slo")
+    with _plain_errors():
+        if slo:
+            sys.exit(_gate_objectives(slo, as_json=as_json))
+        if baseline and candidate and scenario:
+            folder = _gate_live(scenario, baseline, candidate, out, as_json=as_json, **how)
+        elif runs and against:
+            folder = _gate_offline(runs, against, scenario, out)
+        else:
+            raise click.UsageError(
+                "--runs needs --against"
+                if any(modes[1:])
+                else "it takes --scenario, --baseline and --candidate"
+            )
+        from analysis import gate_files, gate_text
+
+        judged = gate_files.read(folder)
+        click.echo((folder / gate_files.FILE).read_text() if as_json else "\n".join(gate_text.lines(judged)))
+        if not as_json:
+            click.echo(f"\nwritten to {folder}")
+    sys.exit(judged.exit_code)
+
+
 @main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def serve(options: tuple[str, ...]) -> None:
     """Start the reference server; it prints one line of JSON when it is ready. See serve --help."""
-    # Its own process from the start: nothing of ours is loaded into it.
-    os.execv(sys.executable, [sys.executable, "-m", "talkamie.server", *options])
+    # Its own process from the start: nothing of ours is loaded into it. -P, because from within another
+    # version's folder (a gate's baseline is started so) it would be that version's server.
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "talkamie.server", *options])
 
 
 @main.command()
@@ -207,6 +279,112 @@ def _tell(folder: Path, *, page: bool, as_json: bool) -> int:
         return judged.exit_code
 
 
+def _load(scenario: str, out: Path, users: int, spawn_rate: float, seconds: float) -> list[str]:
+    """Return the generator's options for so much load."""
+    load = [
+        "--users",
+        str(users),
+        "--spawn-rate",
+        str(spawn_rate),
+        "--run-time",
+        f"{max(1, round(seconds))}s",
+    ]
+    return ["--scenario", scenario, "--out", str(out), *load]
+
+
+def _gate_live(
+    scenario: str,
+    baseline: str,
+    candidate: str,
+    out: Path,
+    *,
+    as_json: bool,
+    pairs: int,
+    seed: int,
+    **how: Any,
+) -> Path:
+    """Run pairs until a look decides; return the gate's folder, which is whole after each pair."""
+    from rich.console import Console
+
+    from analysis import gate, gate_files, gate_runs, gate_text
+    from loadtests import campaign
+    from scenarios import workload
+
+    plan = workload.load(scenario)
+    tolerances = gate_runs.tolerances_of(plan.gate, plan.file)
+    one, other = (
+        campaign.Source.parse(name, text, how[f"{name}_socket"], how[f"{name}_ca"])
+        for name, text in ((campaign.BASELINE, baseline), (campaign.CANDIDATE, candidate))
+    )
+    folder = _gate_folder(out, plan.name)
+    load = plan.load
+    options = _load(
+        scenario,
+        folder / "runs",
+        how["users"] or load.users,
+        load.spawn_rate,
+        how["run_time"] or load.run_time_s,
+    )
+    done: list[gate.Pair] = []
+    gate_files.write(folder, gate.judge(done, tolerances, scenario=plan.name, planned=pairs))
+    # Interrupted between two runs, what was judged so far stands.
+    with suppress(KeyboardInterrupt), gate_text.View(Console(stderr=as_json)) as view:
+        runs = campaign.pairs(one, other, options, seed=seed, on_second=view.second, on_stop=view.stopping)
+        with closing(runs):
+            for folders in runs:
+                done.append(gate_runs.read_pair(*folders, tolerances))
+                judged = gate.judge(done, tolerances, scenario=plan.name, planned=pairs)
+                gate_files.write(folder, judged)
+                view.pair(judged)
+                if judged.settled:
+                    break
+    return folder
+
+
+def _gate_offline(runs: tuple[Path, ...], against: tuple[Path, ...], scenario: str | None, out: Path) -> Path:
+    """Judge runs that are there already; return the gate's folder."""
+    from analysis import gate, gate_files, gate_runs
+    from reports.artefact import read_manifest
+    from scenarios import workload
+
+    pairs = gate_runs.match(runs, against)
+    did = read_manifest(pairs[0][1]).scenario
+    plan = workload.load(scenario) if scenario else None
+    table, source = (plan.gate, plan.file) if plan else (did.config.get("gate") or {}, did.name)
+    tolerances = gate_runs.tolerances_of(table, source)
+    judged = gate.judge(
+        [gate_runs.read_pair(*folders, tolerances) for folders in pairs],
+        tolerances,
+        scenario=did.name,
+        planned=len(pairs),
+    )
+    folder = _gate_folder(out, did.name)
+    gate_files.write(folder, judged)
+    return folder
+
+
+def _gate_objectives(name: str, *, as_json: bool) -> int:
+    """Judge one run by its objectives; leave junit.xml beside it."""
+    from analysis import gate_files, verdict
+    from reports.artefact import Run
+
+    folder = Run.open(name, root=RUNS, recover=True).path
+    code = _tell(folder, page=False, as_json=as_json)
+    gate_files.write_objectives(folder, verdict.read(folder))
+    return code
+
+
+def _gate_folder(out: Path, scenario: str) -> Path:
+    import secrets
+
+    from loadtests import clock
+    from reports.artefact import run_id
+
+    folder = out / run_id(clock.utc(), scenario, secrets.token_hex(4))
+    folder.mkdir(mode=0o700, parents=True)
+    return folder
+
+
 def _opener() -> str:
     return {"darwin": "open", "win32": "start"}.get(sys.platform, "xdg-open")
 
@@ -237,6 +415,8 @@ def _plain_errors() -> Iterator[None]:
     except click.ClickException:
         raise
     except Exception as error:
+        from analysis.gate_runs import GateError
+        from loadtests.campaign import CampaignError
         from loadtests.target import AddressError, TargetError
         from reports.manifest import ArtefactError
         from scenarios.workload import WorkloadError
@@ -245,6 +425,8 @@ def _plain_errors() -> Iterator[None]:
             _fail(str(error), UNUSABLE)
         if isinstance(error, AddressError | ArtefactError | WorkloadError | OSError):
             _fail(str(error), USAGE)
+        if isinstance(error, GateError | CampaignError):
+            _fail(str(error), error.exit_code)
         raise
 
 

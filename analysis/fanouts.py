@@ -91,10 +91,14 @@ def fanouts_frame(deliveries: pd.DataFrame) -> pd.DataFrame:
     return found.assign(size=size, completion=found["last"] - found["sent"]).drop(columns="last")
 
 
+def complete(fanouts: pd.DataFrame) -> pd.DataFrame:
+    """Return those fan-outs that every due socket had: only they have a completion."""
+    return fanouts[(fanouts["lost"] == 0) & (fanouts["unknown"] == 0)]
+
+
 def completed(fanouts: pd.DataFrame) -> NDArray[np.int64]:
     """Return how long it took until the last socket had it, in ns, of those fan-outs that are complete."""
-    done = fanouts[(fanouts["lost"] == 0) & (fanouts["unknown"] == 0)]
-    found: NDArray[np.int64] = done["completion"].to_numpy(dtype=np.int64)
+    found: NDArray[np.int64] = complete(fanouts)["completion"].to_numpy(dtype=np.int64)
     return found
 
 

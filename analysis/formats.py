@@ -66,6 +66,11 @@ def fmt_share(fraction: float | None) -> str:
     return f"{fraction * 100:.0f} %" if fraction in (0, 1) else f"{_digits(fraction * 100)} %"
 
 
+def fmt_change(fraction: float | None) -> str:
+    """Write a relative difference with its sign: `+6.1 %`, `-0.4 %`."""
+    return NONE if fraction is None else f"{fraction * 100:+.1f} %"
+
+
 def fmt_bytes(n: float | None) -> str:
     """Write a size in MiB or GiB."""
     if n is None:

@@ -10,18 +10,25 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from enum import StrEnum
 from math import ceil, log
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from msgspec import Struct
 
 from analysis import figures, stats
-from analysis.fanouts import completed
+from analysis.fanouts import complete
 from analysis.figures import ATTEMPTS, GROUPS, Totals, contract_actions
 from analysis.formats import fmt_count, fmt_ms, fmt_share
 from analysis.frames import Frames, of_kind, succeeded, values
 from scenarios.slo import COUNTS, QUANTILES, TOTALS, Slo, SloError, parse_slo
 from talkamie.contract import OPERATIONS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+WINDOWS = 10
+"""Long enough, in a run of a minute, to be independent of each other."""
 
 DELIVERED = (*figures.PUSHES, "call.delivered")
 COMPLETED = {name.replace(".delivered", ".completed"): name for name in DELIVERED}
@@ -121,12 +128,15 @@ def _judge_line(key: str, limit: str, frames: Frames, totals: Totals, known: Ite
 def _judge_quantile(slo: Slo, frames: Frames) -> Objective:
     """Judge a quantile by how many went beyond its limit: p99 < 250 ms says that at most 1 % took 250 ms.
 
-    That share has an exact interval however few there are, so that an objective far from its limit needs
-    a third of the samples that showing the quantile itself takes.
+    That share has an interval however few there are, so that an objective far from its limit needs a third
+    of the samples that showing the quantile itself takes. What goes beyond comes in bursts: the interval is
+    that of the spread between windows of time.
     """
-    durations = _durations(frames, slo.operation)
+    rows, column = _timed_rows(frames, slo.operation)
+    durations = values(rows, column)
     q, n = QUANTILES[slo.statistic], len(durations)
-    over = stats.share(sum(not slo.holds(value) for value in durations.tolist()), n)
+    beyond = np.array([not slo.holds(value) for value in durations.tolist()], dtype=bool)
+    over = stats.exceedance(*_windows(beyond, values(rows, "intended")))
     if over is None:
         return _objective(slo, "ms", State.NOT_SHOWN, reason="there is no data", more=_least(q))
     allowed = 1 - q
@@ -147,15 +157,30 @@ def _least(q: float) -> int:
     return ceil(log((1 - stats.CONFIDENCE) / 2) / log(q))
 
 
-def _durations(frames: Frames, operation: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def timed(frames: Frames, operation: str) -> NDArray[np.int64]:
     """Return what is timed under a name: fan-out latency, fan-out completion, else the response time."""
+    return values(*_timed_rows(frames, operation))
+
+
+def _timed_rows(frames: Frames, operation: str) -> tuple[pd.DataFrame, str]:
     if operation in COMPLETED:
         fanouts = frames.fanouts
-        return completed(fanouts[fanouts["operation"] == COMPLETED[operation]])
+        done = complete(fanouts[fanouts["operation"] == COMPLETED[operation]])
+        return done.assign(intended=done["sent"]), "completion"
     if operation in DELIVERED or operation in frames.deliveries["operation"].cat.categories:
         fanout = frames.fanout
-        return values(fanout[fanout["operation"] == operation], "service")
-    return values(succeeded(_rows(frames, operation)), "response")
+        return fanout[fanout["operation"] == operation], "service"
+    return succeeded(_rows(frames, operation)), "response"
+
+
+def _windows(
+    beyond: NDArray[np.bool_], intended: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return how many are beyond a limit, and how many there are, in each of ten stretches of time."""
+    begin, span = (intended.min(), np.ptp(intended) + 1) if len(intended) else (0, 1)
+    window = (intended - begin) * WINDOWS // span
+    counts = np.bincount(window[beyond], minlength=WINDOWS)
+    return counts, np.bincount(window, minlength=WINDOWS)
 
 
 def _rows(frames: Frames, operation: str) -> pd.DataFrame:

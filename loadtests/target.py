@@ -6,13 +6,19 @@ before any load starts, by the command line too, so it imports neither Locust no
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
+import os
 import signal
 import socket
 import ssl
 import subprocess
 import sys
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -206,37 +212,70 @@ def _why(url: str, error: BaseException) -> str:
     return f"{url}: {str(error) or type(error).__name__}"
 
 
-class Server:
+class Started:
+    """A server that a command starts; ended with `stop`, with all that it started itself."""
+
+    def __init__(self, command: Sequence[str], name: str) -> None:
+        """Start it without waiting; `name` is what complaints call it. Raises TargetError."""
+        self._name = name
+        self._said = tempfile.TemporaryFile(  # noqa: SIM115  open for as long as the server lives
+            "w+", encoding="utf-8", errors="replace"
+        )
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=self._said,  # a file: nobody reads along, and a full pipe would stop the server
+                text=True,
+                start_new_session=True,  # Ctrl-C at the terminal is for us: we stop it when the run is over
+            )
+        except OSError as error:
+            raise TargetError(f"{name} can't be started: {error.strerror}: {command[0]!r}") from None
+
+    def ready(self) -> Target:
+        """Wait for its ready line, JSON with https, wss, ca and pid; return where it listens.
+
+        Raises TargetError when it ends, or says something else, or nothing for READY_TIMEOUT_S.
+        """
+        assert self._process.stdout is not None
+        watchdog = threading.Timer(READY_TIMEOUT_S, self._end)
+        watchdog.start()
+        line = self._process.stdout.readline()
+        watchdog.cancel()
+        try:
+            said = json.loads(line)
+            ca = None if said["ca"] is None else str(said["ca"])
+            found = Target(
+                str(said["https"]), str(said["wss"]), ca, int(said["pid"]), str(said.get("test", ""))
+            )
+        except (ValueError, KeyError, TypeError):
+            self._end()
+            self._said.seek(0)
+            complaint = self._said.read().strip().splitlines()
+            self.stop()
+            raise TargetError(f"{self._name} did not start: {complaint[-1] if complaint else line}") from None
+        # What it prints from here on is not for us, but somebody has to take it.
+        threading.Thread(target=deque(maxlen=0).extend, args=(self._process.stdout,), daemon=True).start()
+        return found
+
+    def stop(self) -> None:
+        """Let it drain, and end it and what it started."""
+        self._end()
+        self._said.close()
+
+    def _end(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if self._process.poll() is None:
+                with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                    os.killpg(self._process.pid, number)
+                    self._process.wait(READY_TIMEOUT_S)
+
+
+class Server(Started):
     """The reference server as a process of its own, ended with `stop` or when this process ends."""
 
     def __init__(self, *options: str) -> None:
         """Start it without waiting; `options` are those of `talkload serve`."""
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "talkamie.server", "--port", "0", "--exit-with-parent", *options],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,  # Ctrl-C at the terminal is for us: we stop it when the run is over
-        )
-
-    def ready(self) -> Target:
-        """Wait for its ready line and return where it listens. Raises TargetError."""
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        try:
-            said = json.loads(line)
-            return Target(said["https"], said["wss"], said["ca"], said["pid"], said.get("test", ""))
-        except (ValueError, KeyError):
-            _, complaint = self._process.communicate(timeout=READY_TIMEOUT_S)
-            said = complaint.strip().splitlines()
-            raise TargetError(f"the reference server did not start: {said[-1] if said else line}") from None
-
-    def stop(self) -> None:
-        """Drain and end it."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-            try:
-                self._process.communicate(timeout=READY_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.communicate()
+        command = [sys.executable, "-m", "talkamie.server", "--port", "0", "--exit-with-parent", *options]
+        super().__init__(command, "the reference server")

@@ -8,6 +8,9 @@
 "sign-in errors"     = "< 0.1 %"      # ... of one operation
 "lost"               = "= 0"          # also late, duplicate, misdelivered, reordered
 "deliveries"         = ">= 1000"      # also requests: a run that did nothing proves nothing
+
+[gate]
+"chat.delivered p50" = "5 %"          # how much slower a new version may be before it is a regression
 """
 
 from __future__ import annotations
@@ -19,8 +22,12 @@ QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 COUNTS = ("lost", "late", "duplicate", "misdelivered", "reordered")
 TOTALS = ("deliveries", "requests")
 
+GATE_METRICS = 6
+"""A gate judges at most so many: each one more is one more chance of a false alarm."""
+
 _UNITS = {"us": 1_000, "µs": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 _LIMIT = re.compile(r"^(<=|<|>=|>|=)\s*(\d+(?:\.\d+)?)\s*(us|µs|ms|s|%)?$", re.ASCII)
+_TOLERANCE = re.compile(r"^(\d+(?:\.\d+)?)\s*%$", re.ASCII)
 _OPERATION = re.compile(r"^[a-z][a-z0-9.-]*$")
 
 
@@ -56,6 +63,26 @@ class Slo:
                 return value >= self.limit
             case _:
                 return value == self.limit
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """What a gate looks at, and the share (0.05: five per cent) by which it may grow."""
+
+    name: str
+    operation: str
+    statistic: str  # one of QUANTILES
+    share: float
+
+
+def parse_tolerance(name: str, text: str) -> Tolerance:
+    """Return what a line `"name" = "text"` of a scenario's `[gate]` states, or raise SloError."""
+    words, found = name.split(), _TOLERANCE.match(text.strip())
+    if len(words) != 2 or words[1] not in QUANTILES or not _OPERATION.match(words[0]):
+        raise SloError(f'"{name}" is not a gate metric: expected <metric> {" | ".join(QUANTILES)}')
+    if not found or not 0 < float(found[1]) <= 100:
+        raise SloError(f'the tolerance "{text}" of "{name}" is not understood: write for example "5 %"')
+    return Tolerance(name, words[0], words[1], float(found[1]) / 100)
 
 
 def parse_slo(name: str, text: str) -> Slo:

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from scenarios.slo import SloError, parse_slo
+from scenarios.slo import GATE_METRICS, SloError, parse_slo, parse_tolerance
 from talkamie.contract import PING_INTERVAL_S
 
 HERE = Path(__file__).parent
@@ -112,6 +112,7 @@ class Scenario(_Strict, frozen=True, kw_only=True):
     client: Client = Client()
     coverage: Coverage = Coverage()
     slo: dict[str, str] = {}
+    gate: dict[str, str] = {}
 
     name: str = ""
     file: str = ""
@@ -136,8 +137,9 @@ class Scenario(_Strict, frozen=True, kw_only=True):
 
     def hash(self) -> str:
         """Return a digest of everything that shapes the load: equal digests are comparable runs."""
+        beside = ("description", "slo", "gate", "coverage")  # what is said of a load, and asked of it
         text = msgspec.json.encode(
-            {k: v for k, v in self.resolved().items() if k != "description"}, order="sorted"
+            {k: v for k, v in self.resolved().items() if k not in beside}, order="sorted"
         )
         return hashlib.sha256(text).hexdigest()[:16]
 
@@ -191,6 +193,16 @@ def _check(scenario: Scenario, place: Callable[..., str]) -> None:
             parse_slo(name, limit)
         except SloError as error:
             raise WorkloadError(f"{place('slo', name)}: {error}") from None
+    if len(scenario.gate) > GATE_METRICS:
+        raise WorkloadError(
+            f"{place('gate')}: {len(scenario.gate)} metrics; a gate judges at most {GATE_METRICS}"
+            " (all others are compared for information)"
+        )
+    for name, tolerance in scenario.gate.items():
+        try:
+            parse_tolerance(name, tolerance)
+        except SloError as error:
+            raise WorkloadError(f"{place('gate', name)}: {error}") from None
 
 
 def _read(path: Path) -> str:

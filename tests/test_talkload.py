@@ -32,7 +32,9 @@ def test_it_loads_neither_locust_nor_the_server() -> None:
     assert not any(name.startswith("talkamie.server") for name in imported())
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["report", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "--help"], ["report", "--help"], ["gate", "--help"], ["--version"]]
+)
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     """Help is quick because what is heavy is imported where it is used."""
     code = (

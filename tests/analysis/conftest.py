@@ -218,7 +218,9 @@ def rooms(
     )
 
 
-def resources(rng: np.random.Generator, seconds: int, *, lag: int = MS // 5) -> pa.Table:
+def resources(
+    rng: np.random.Generator, seconds: int, *, lag: int = MS // 5, pressure: float = 0.1
+) -> pa.Table:
     """Return a row for the generator and one for the server in each second."""
     n = 2 * seconds
     generator = np.arange(n) % 2 == 0
@@ -231,6 +233,7 @@ def resources(rng: np.random.Generator, seconds: int, *, lag: int = MS // 5) -> 
             "cpu": np.where(generator, rng.uniform(0.2, 0.35, n), rng.uniform(0.4, 0.8, n)),
             "rss": np.where(generator, 90 << 20, 140 << 20) + rng.integers(0, 20 << 20, n),
             "fds": rng.integers(100, 160, n),
+            "pressure": np.where(generator, pressure, 0),
             "loop_lag_p99": np.where(generator, rng.exponential(lag, n), 0).astype(np.int64),
         },
     )
@@ -255,7 +258,7 @@ def fake_run(folder: Path, *, seed: int = 7, n: int = 20_000, ledger: int = 9_00
     tables = {
         "samples": samples(rng, n, seconds, failing=how.pop("failing", 0.004), slow=slow),
         "deliveries": deliveries(rng, ledger, seconds, fates=how.pop("fates", None), slow=slow),
-        "resources": resources(rng, seconds if n else 0),
+        "resources": resources(rng, seconds if n else 0, pressure=how.pop("pressure", 0.1)),
         "wakeups": wakeups(rng, seconds if n else 0, lag=how.pop("lag", MS // 5)),
     }
     rows = {name: tables[name].num_rows for name in ("samples", "resources", "wakeups")}

@@ -65,3 +65,12 @@ def test_every_figure_can_be_written(value: float | None, form: str) -> None:
     text = formats.FORMATS[form](value)
     assert text
     assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("fraction", "text"),
+    [(0.0612, "+6.1 %"), (-0.004, "-0.4 %"), (0.0, "+0.0 %"), (2.0, "+200.0 %"), (None, "–")],
+)
+def test_a_change_has_its_sign(fraction: float | None, text: str) -> None:
+    """Slower is plus, faster is minus."""
+    assert formats.fmt_change(fraction) == text

@@ -39,7 +39,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 def test_every_command_and_option_exists(page: Path) -> None:
     """What a page tells people to type is what the program understands."""
     for line in code_of(page):
-        words = line.split("#")[0].split()
+        words = re.sub(r"'[^']*'", "''", line).split("#")[0].split()  # in quotes: another program's command
         if words[:1] == ["make"] and len(words) > 1:
             assert words[1] in MAKE_TARGETS
         if words[:1] != ["talkload"] or len(words) == 1:

@@ -136,7 +136,7 @@ def test_a_run_that_is_not_there(talkload: Talkload, tmp_path: Path) -> None:
 
 def test_help_is_there_for_every_command(talkload: Talkload) -> None:
     """And says what the command does."""
-    for name in ("run", "serve", "report", "doctor"):
+    for name in ("run", "serve", "report", "gate", "doctor"):
         ended = talkload(name, "--help")
         assert ended.returncode == 0
         assert "--" in ended.stdout

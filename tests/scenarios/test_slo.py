@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scenarios.slo import SloError, parse_slo
+from scenarios.slo import SloError, Tolerance, parse_slo, parse_tolerance
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,19 @@ def test_what_is_not_an_objective_is_refused_with_a_reason(name: str, text: str,
 def test_a_relation_holds_or_not(text: str, value: float, holds: bool) -> None:
     """The limit itself is inside for <=, >= and =, outside for < and >."""
     assert parse_slo("lost", text).holds(value) is holds
+
+
+def test_a_tolerance_is_a_share() -> None:
+    """The metric is taken apart, per cent become a fraction."""
+    assert parse_tolerance("wss.ping p99", "10 %") == Tolerance("wss.ping p99", "wss.ping", "p99", 0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("wss.ping", "5 %"), ("wss.ping p97", "5 %"), ("lost", "5 %"), ("Ping p50", "5 %")]
+    + [("wss.ping p50", text) for text in ("5", "0 %", "-5 %", "101 %", "٥ %", "5 ms", "")],
+)
+def test_what_is_no_tolerance_is_refused(name: str, text: str) -> None:
+    """No quantile, no per cent, nothing, more than all of it."""
+    with pytest.raises(SloError):
+        parse_tolerance(name, text)

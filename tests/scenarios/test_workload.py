@@ -45,6 +45,21 @@ def test_every_scenario_that_ships_can_be_read(name: str) -> None:
         (("chat = 1\n\n[vol", "chat = -1\n\n[vol"), r"t\.toml:7: senior\.chat: expected `float` >= 0"),
         (("chat = 1\n\n[vol", "chat = 0\n\n[vol"), r"t\.toml:6: senior: every weight is 0"),
         (('lost = "= 0"', 'lots = "= 0"'), r't\.toml:13: slo\.lots: "lots" is not an objective'),
+        (
+            ('lost = "= 0"', 'lost = "= 0"\n[gate]\n"lost" = "5 %"'),
+            r't\.toml:15: gate\.lost: "lost" is not a gate metric',
+        ),
+        (
+            ('lost = "= 0"', 'lost = "= 0"\n[gate]\n"https p50" = "5 ms"'),
+            r't\.toml:15: gate\.https p50: the tolerance "5 ms" of',
+        ),
+        (
+            (
+                'lost = "= 0"',
+                "[gate]\n" + "".join(f'"https{n} p50" = "5 %"\n' for n in range(7)),
+            ),
+            r"gate: 7 metrics; a gate judges at most 6",
+        ),
         (("[load]", "[lode]"), r"t\.toml:3: lode: unknown key \(did you mean load\?\)"),
         (('description = "x"', ""), r"t\.toml: missing key description"),
         (('description = "x"', 'description = "x"\nname = "y"'), r"t\.toml:2: name: unknown key"),
@@ -108,8 +123,9 @@ def test_a_scenario_that_is_not_there_is_named(name: str) -> None:
 
 
 def test_the_hash_knows_what_shapes_the_load() -> None:
-    """A comment or a new description changes nothing; one weight does."""
+    """A comment, a new description or what is judged changes nothing; one weight does."""
     one = workload.parse(GOOD, name="t", file="a")
     same = workload.parse("# why\n" + GOOD.replace('"x"', '"y"'), name="u", file="b")
     other = workload.parse(GOOD.replace("chat = 1", "chat = 2", 1), name="t", file="a")
-    assert one.hash() == same.hash() != other.hash()
+    judged = workload.parse(GOOD + '[gate]\n"https p50" = "5 %"\n', name="t", file="a")
+    assert one.hash() == same.hash() == judged.hash() != other.hash()
