@@ -40,7 +40,7 @@ _BACKLOG = 4096
 _PINGED = 4  # sockets that must have read a message before the next one goes out
 _PATIENCE_S = 1.0  # with a client that answers no ping
 _CONT, _TEXT, _CLOSE, _PING, _PONG = 0x80, 0x81, 0x88, 0x89, 0x8A
-_BODY = b'{"success":true,"data":{"id":"u-1","name":"Ann","type":"senior"}}'
+_BODY = b'{"success":true,"statusCode":200,"data":{"id":"u-1","name":"Ann","type":"senior"}}'
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(_BODY), _BODY)
 _UPGRADED = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
