@@ -23,9 +23,10 @@ check: $(READY)
 serve: $(READY)
 	@$(BIN)/talkload serve
 
-# What the reference server costs, beside a bare route: docs/benchmarks.md.
+# What the instrument and the reference server cost: docs/benchmarks.md.
 bench: $(READY)
-	@$(BIN)/python -m benchmarks.server_cost $(BENCH)
+	@$(BIN)/python -m benchmarks.instrument $(BENCH)
+	@$(BIN)/python -m benchmarks.server_cost $(filter --quick --json,$(BENCH))
 
 doctor: $(READY)
 	@$(BIN)/talkload doctor

@@ -1,7 +1,7 @@
-"""One load generator at one work: `python -m gevent.monkey --module benchmarks.client KIND WORK URL [options]`.
+"""One load generator at one work: `python -m gevent.monkey --module benchmarks.client KIND WORK URL …`.
 
-It does its work until it is ended, and says nothing: what it got done the target counts, and what that took the
-kernel counts. Works that know more than that end by themselves, with a line of JSON:
+It works until it is ended, and says nothing: what it got done the target counts, what that took the kernel.
+Works that know more than that end by themselves, with a line of JSON:
 
     receive  a socket for each user, who takes in and records every message
     echo     a socket for each user, who does round trips
@@ -60,7 +60,7 @@ class Generator:
         environment = Environment(user_classes=[User])
         environment.create_local_runner()
         if options.work == "service":
-            environment.events.request.add_listener(self._on_request)
+            environment.events.request.add_listener(self._on_request)  # type: ignore[no-untyped-call]
         on_stamp = self._on_stamp if options.work == "stamp" else None
         self._desk = Desk(options.url, context, environment, on_stamp, self._took.append)
         self._people: list[Person] = [KINDS[options.kind](self._desk, n) for n in range(options.users)]
@@ -116,7 +116,9 @@ class Generator:
                 person.ask()
                 intended += interval
 
-        gevent.joinall([gevent.spawn(live, person, n) for n, person in enumerate(self._people)], raise_error=True)
+        gevent.joinall(
+            [gevent.spawn(live, person, n) for n, person in enumerate(self._people)], raise_error=True
+        )
         lag = quantiles(lags)
         return {**quantiles(self._took), "lag_p50": lag["p50"], "lag_p99": lag["p99"]}
 

@@ -1,7 +1,8 @@
 """The same virtual user three times: the usual way, with websockets.sync, and ours.
 
-Each is what a person would write who follows the documents of the library at hand, down to the record of every
-single delivery. Where a library has a faster setting, it is on: the comparison is with the best usual way.
+Each is what a person would write who follows the documents of the library at hand, down to the record of
+every single delivery. Where a library has a faster setting it is on: the comparison is with the usual way at
+its best.
 """
 
 from __future__ import annotations
@@ -130,7 +131,7 @@ class Usual:
         self._record(json.loads(text)["action"], arrived - sent, len(text))
 
     def _record(self, name: str, took: int, length: int) -> None:
-        self._fire(
+        self._fire(  # type: ignore[no-untyped-call]
             request_type="WSS",
             name=name,
             response_time=took / clock.MILLISECOND,
@@ -147,6 +148,7 @@ class Usual:
         self._socket.close()
 
     def ask(self) -> None:
+        assert isinstance(self._user, Caller)
         self._user.client.get("/user/u-1", name="get-user").json()
 
 
@@ -264,4 +266,3 @@ class Ours:
 
 
 KINDS: dict[str, type[Person]] = {"usual": Usual, "websockets.sync": Synchronous, "ours": Ours}
-

@@ -1,23 +1,22 @@
 """What the clients are measured against: broadcast, echo and scripted https, on ws and wss, in one process.
 
-`python -m benchmarks.target FILE` (certificate and key) prints `{"plain": port, "tls": port}` and serves until
-its stdin ends. It is told there what to do, and answers each line with a line of JSON:
+`python -m benchmarks.target FILE` (certificate and key) prints `{"plain": port, "tls": port}` and serves
+until its stdin ends. It is told there what to do, and answers each line with a line of JSON:
 
     counts              what it did so far: the truth that all rates are made of
     truth               how long delayed requests took here since last asked: number, p50 and p99 in ns
     broadcast off       no messages
-    broadcast full      a message to every socket, and the next as soon as a few of them have read theirs: a ping
-                        goes out behind it, which any WebSocket library answers by itself and in order
-    broadcast 5         so many messages a second, each copy with the instant at which that copy was written
+    broadcast full      a message to every socket, and the next as soon as a few of them have read theirs: a
+                        ping goes out behind it, which any library answers by itself and in order
+    broadcast 5         so many messages a second, each copy with the instant at which it was written
 
-A socket gets back every text it sends. Any GET is answered with the same small JSON, under `/delay/` about 20 ms
-later. All this is written by hand on uvloop because the target must never be the slower side.
+A socket gets back every text it sends. Any GET is answered with the same small JSON, under `/delay/` about
+20 ms later. All this is written by hand on uvloop because the target must never be the slower side.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import json
 import os
@@ -41,14 +40,19 @@ _PINGED = 4  # sockets that must have read a message before the next one goes ou
 _PATIENCE_S = 1.0  # with a client that answers no ping
 _CONT, _TEXT, _CLOSE, _PING, _PONG = 0x80, 0x81, 0x88, 0x89, 0x8A
 _BODY = b'{"success":true,"statusCode":200,"data":{"id":"u-1","name":"Ann","type":"senior"}}'
-_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(_BODY), _BODY)
+_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (
+    len(_BODY),
+    _BODY,
+)
 _UPGRADED = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Accept: %s\r\n\r\n"
 )
 _MESSAGE = (
     '{"action":"new-message","data":{"chat":{"id":"6f1c2d3e-8d0a-4a52-9c1b-1234567890ab"},"message":'
-    '{"id":"m-%08d","type":"text","text":"lt:' + RUN + ':%08d Good morning, how are you?","timestamp":"%020d"}}}'
+    '{"id":"m-%08d","type":"text","text":"lt:'
+    + RUN
+    + ':%08d Good morning, how are you?","timestamp":"%020d"}}}'
 )
 
 
@@ -60,7 +64,7 @@ def frame(kind: int, payload: bytes) -> bytes:
 
 
 def message(number: int, stamp: int) -> bytes:
-    """Return the frame of a `new-message` push of about 200 bytes: `stamp` (ns) is the message's timestamp."""
+    """Return the frame of a `new-message` push of about 200 bytes; `stamp` (ns) is its timestamp."""
     return frame(_TEXT, (_MESSAGE % (number, number, stamp)).encode())
 
 
@@ -84,19 +88,24 @@ class Side(asyncio.Protocol):
         self._target.pinged.discard(self)
 
     def write(self, data: bytes) -> None:
-        """Write at once where possible: uvloop would do so at the end of its turn, after the stamp's instant."""
+        """Write at once where possible: uvloop would do so at the end of its turn, long after the stamp."""
+        if self._transport.is_closing():
+            return
         if self._fd >= 0 and not self._transport.get_write_buffer_size():
-            with contextlib.suppress(BlockingIOError):
+            try:
                 data = data[os.write(self._fd, data) :]
+            except BlockingIOError:
+                pass
+            except OSError:
+                return  # the client is gone: uvloop will find out
         if data:
             self._transport.write(data)
 
     def data_received(self, data: bytes) -> None:
         at = clock.now()
         self._buffer = self._buffer + data if self._buffer else data
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            while self._buffer and (self._take_frame() if self._socket else self._take_request(at)):
-                pass
+        while self._buffer and (self._take_frame() if self._socket else self._take_request(at)):
+            pass
 
     def _take_request(self, at: int) -> bool:
         head, end, rest = self._buffer.partition(b"\r\n\r\n")
@@ -119,13 +128,12 @@ class Side(asyncio.Protocol):
 
     def _answer_late(self, asked: int) -> None:
         if not self._transport.is_closing():
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                self.write(_ANSWER)
+            self.write(_ANSWER)
             self._target.took.append(clock.now() - asked)
             self._target.counts["requests"] += 1
 
     def _take_frame(self) -> bool:
-        """Take one frame off the buffer: clients send whole, masked, unfragmented ones of less than 64 KiB."""
+        """Take one frame off the buffer: clients send whole, masked ones of less than 64 KiB."""
         buffer = self._buffer
         if len(buffer) < 6:
             return False
@@ -203,21 +211,18 @@ class Target:
         self._again = loop.call_later(_PATIENCE_S, self._next)
         copy = message(self.counts["messages"], clock.now())
         for side in everybody:
-            with contextlib.suppress(OSError):
-                side.write(copy)
+            side.write(copy)
         self.counts["deliveries"] += len(everybody)
         if everybody:
             self.pinged = {everybody[-1], *self._dice.choices(everybody, k=_PINGED - 1)}
             for side in list(self.pinged):
-                with contextlib.suppress(OSError):
-                    side.write(frame(_PING, b""))
+                side.write(frame(_PING, b""))
 
     def _stamped(self, sides: Iterator[Side], number: int) -> None:
         """Send one copy a turn of the loop, because uvloop's TLS writes at a turn's end."""
         side = next(sides, None)
         if side is not None:
-            with contextlib.suppress(OSError):
-                side.write(message(number, clock.now()))
+            side.write(message(number, clock.now()))
             self.counts["deliveries"] += 1
             asyncio.get_running_loop().call_soon(self._stamped, sides, number)
 

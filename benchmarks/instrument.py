@@ -1,0 +1,349 @@
+"""The instrument beside the usual way and its peers: `python -m benchmarks.instrument [--quick] [--peers]`.
+
+All contenders do the same work against the same target in the same run, in turns. What is written here is
+measured in several rounds, of which the median counts; peers are measured once. Believe the ratios: the
+absolute figures are this machine's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.contenders import OURS, OWN, USUAL, Contender
+from benchmarks.peers import NAMES, find
+from benchmarks.server_cost import machine
+from benchmarks.stand import Stand, StandError
+from loadtests import clock
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+BEGIN, END = "<!-- instrument: begin -->", "<!-- instrument: end -->"
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured."""
+
+    seconds: float  # of one measurement
+    rounds: int  # of what is written here
+    sockets: tuple[int, int]  # of the two broadcasts
+    users: int  # of echo and https
+    stamp_sockets: int
+    levels: tuple[int, ...]  # per cent of CPU
+    held: tuple[int, int]  # sockets, whose difference is charged
+
+
+FULL = Size(3.0, 3, (500, 2000), 100, 500, (10, 50, 80, 95), (100, 1100))
+QUICK = Size(1.0, 1, (500, 2000), 50, 500, (10, 80), (100, 600))
+
+Cell = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What our own cell must be, given all cells of the row."""
+
+    text: str
+    met: Callable[[dict[str, Cell]], bool]
+
+
+@dataclass
+class Figure:
+    """A row: a cell for each contender who could be measured. Two numbers are p50 and p99."""
+
+    key: str
+    what: str
+    unit: str
+    goal: Goal | None = None
+    cells: dict[str, Cell] = field(default_factory=dict)
+
+    @property
+    def ratio(self) -> float | None:
+        """Return ours to the usual way, the better the larger for rates."""
+        if USUAL.name not in self.cells or OURS.name not in self.cells or not self.cells[USUAL.name][0]:
+            return None
+        return self.cells[OURS.name][0] / self.cells[USUAL.name][0]
+
+    @property
+    def met(self) -> bool | None:
+        """Tell whether the goal was reached; None where there is none, or nothing was measured."""
+        return None if self.goal is None or OURS.name not in self.cells else self.goal.met(self.cells)
+
+
+def times(factor: float, *ahead_of: str) -> Goal:
+    """Be so many times the usual way, and not behind any of these."""
+    text = f"≥ {factor:g}×" + (f", ≥ {' '.join(ahead_of)}" if ahead_of and ahead_of != NAMES else "")
+    text += ", ≥ every peer" if ahead_of == NAMES else ""
+
+    def met(cells: dict[str, Cell]) -> bool:
+        ours = cells[OURS.name][0]
+        rivals = [cells[name][0] for name in ahead_of if name in cells]
+        return USUAL.name in cells and ours >= max(factor * cells[USUAL.name][0], *rivals, 0)
+
+    return Goal(text, met)
+
+
+def at_most(*limits: float, unit: str) -> Goal:
+    """Be no more than these."""
+    text = "≤ " + " / ".join(f"{limit:g}" for limit in limits) + f" {unit}"
+    return Goal(text, lambda cells: all(a <= b for a, b in zip(cells[OURS.name], limits, strict=False)))
+
+
+class Run:
+    """One run: who takes part, and who failed at what."""
+
+    def __init__(self, stand: Stand, size: Size, contenders: Sequence[Contender]) -> None:
+        self._stand, self._size, self._contenders = stand, size, contenders
+        self.failures: list[str] = []
+
+    def figures(self) -> Iterator[Figure]:
+        """Measure everything."""
+        yield from self._rates()
+        yield from self._memory()
+        yield from self._stamps()
+        yield self._record()
+        yield from self._service()
+
+    def _measure(
+        self,
+        figure: Figure,
+        work: str,
+        once: Callable[[Contender], Cell],
+        *,
+        only: Sequence[Contender] = (),
+        rounds: int = 1,
+    ) -> Figure:
+        """Fill the cells of those who can do the work: the median of all rounds."""
+        able = [one for one in only or self._contenders if work in one.works]
+        taken: dict[str, list[Cell]] = {one.name: [] for one in able}
+        for number in range(rounds):
+            for one in able:
+                if number and one not in OWN:
+                    continue
+                try:
+                    taken[one.name].append(once(one))
+                except (StandError, OSError, ValueError, KeyError) as error:
+                    self.failures.append(f"{one.name}, {figure.what}: {error}")
+        for name, cells in taken.items():
+            if cells:
+                figure.cells[name] = tuple(median(column) for column in zip(*cells, strict=True))
+        print(f"  {figure.what}: {_shown(figure)}", file=sys.stderr, flush=True)
+        return figure
+
+    def _rates(self) -> Iterator[Figure]:
+        size, small, large = self._size, *self._size.sockets
+        for key, what, work, users, tls, goal in (
+            (
+                "delivery_small_ws",
+                f"deliveries, {small:,} sockets, ws",
+                "receive",
+                small,
+                False,
+                times(5, *NAMES),
+            ),
+            (
+                "delivery_large_ws",
+                f"deliveries, {large:,} sockets, ws",
+                "receive",
+                large,
+                False,
+                times(6, *NAMES),
+            ),
+            (
+                "delivery_small_wss",
+                f"deliveries, {small:,} sockets, wss",
+                "receive",
+                small,
+                True,
+                times(2.5, *NAMES),
+            ),
+            ("delivery_large_wss", f"deliveries, {large:,} sockets, wss", "receive", large, True, None),
+            ("echo_ws", f"echo round trips, {size.users} sockets, ws", "echo", size.users, False, times(4)),
+            ("echo_wss", f"echo round trips, {size.users} sockets, wss", "echo", size.users, True, None),
+            ("connect_ws", "connects, ws", "connect", 20, False, times(2)),
+            ("connect_wss", "connects, wss", "connect", 20, True, None),
+            ("https_plain", f"http calls, {size.users} users", "https", size.users, False, times(2, "k6")),
+            ("https_tls", f"https calls, {size.users} users", "https", size.users, True, times(2, "k6")),
+        ):
+
+            def once(one: Contender, work: str = work, users: int = users, tls: bool = tls) -> Cell:
+                job = self._stand.job(work, tls=tls, users=users, seconds=size.seconds)
+                return (self._stand.rate(one, job)[0],)
+
+            yield self._measure(Figure(key, what, "/CPU s", goal), work, once, rounds=size.rounds)
+
+    def _memory(self) -> Iterator[Figure]:
+        few, many = self._size.held
+        for name, tls, limit in (("ws", False, 16), ("wss", True, 52)):
+
+            def once(one: Contender, tls: bool = tls) -> Cell:
+                def held(users: int) -> float:
+                    job = self._stand.job("hold", tls=tls, users=users, seconds=self._size.seconds)
+                    return self._stand.memory_kib(one, job)
+
+                return ((held(many) - held(few)) / (many - few),)
+
+            figure = Figure(f"memory_{name}", f"memory a socket and its user, {name}", "KiB")
+            figure.goal = at_most(limit, unit="KiB")
+            yield self._measure(figure, "hold", once)
+
+    def _stamps(self) -> Iterator[Figure]:
+        for name, tls in (("ws", False), ("wss", True)):
+            for level in self._size.levels:
+
+                def once(one: Contender, tls: bool = tls, level: int = level) -> Cell:
+                    self._stand.tell("broadcast 5")
+                    users, seconds = self._size.stamp_sockets, self._size.seconds
+                    job = self._stand.job("stamp", tls=tls, users=users, seconds=seconds, cpu=level)
+                    found = self._stand.result(one, job)
+                    return tuple(found[name] / 1000 for name in ("p50", "p99"))
+
+                figure = Figure(f"stamp_{name}_{level}", f"stamp error at {level} % CPU, {name}", "µs")
+                figure.goal = at_most(20, 100, unit="µs")
+                yield self._measure(figure, "stamp", once)
+
+    def _record(self) -> Figure:
+        def once(one: Contender) -> Cell:
+            return (self._stand.result(one, self._stand.job("record", users=1, seconds=1))["ns"],)
+
+        return self._measure(
+            Figure("record", "one delivery written down", "ns"), "record", once, only=(USUAL, OURS)
+        )
+
+    def _service(self) -> Iterator[Figure]:
+        """Call a target of 20 ms at 70 % of what each can do: what it says, and what the target knows."""
+        told = Figure("service", "service time it reports", "ms")
+        truth = Figure("service_truth", "its truth at the target", "ms")
+        lag = Figure("service_lag", "its own send lag", "ms")
+        rate = Figure("service_rate", "calls a second", "/s")
+
+        def once(one: Contender) -> Cell:
+            users, seconds = 4 * self._size.users, self._size.seconds
+            job = self._stand.job("https", path="/delay", users=users, seconds=seconds)
+            calls = 0.7 * self._stand.rate(one, job)[1]
+            self._stand.tell("truth")
+            job = self._stand.job("service", path="/delay", users=users, seconds=seconds + 1, rate=calls)
+            found = self._stand.result(one, job)
+            known = self._stand.tell("truth")
+            truth.cells[one.name] = _ms(known["p50"], known["p99"])
+            if "lag_p50" in found:
+                lag.cells[one.name] = _ms(found["lag_p50"], found["lag_p99"])
+            rate.cells[one.name] = (known["count"] / (seconds + 1),)
+            return _ms(found["p50"], found["p99"])
+
+        self._measure(told, "service", once)
+
+        def met(cells: dict[str, Cell]) -> bool:
+            (p50, p99), (true50, true99) = cells[OURS.name], truth.cells[OURS.name]
+            return abs(p50 - true50) <= 0.2 and abs(p99 / true99 - 1) <= 0.15
+
+        told.goal = Goal("p50 ± 0.2 ms, p99 ± 15 % of its truth", met)
+        yield from (told, truth, lag, rate)
+
+
+def _ms(*durations: float) -> Cell:
+    return tuple(duration / clock.MILLISECOND for duration in durations)
+
+
+# --- Telling ---
+
+
+def table(figures: Sequence[Figure], names: Sequence[str]) -> str:
+    """Return the figures as Markdown: a column for each contender."""
+    rows = [["what", "", *names, "ours : usual", "goal", "met"]]
+    for one in figures:
+        ratio = "" if one.ratio is None else f"{one.ratio:.2g}×"
+        met = {None: "", True: "yes", False: "**no**"}[one.met]
+        cells = [_cell(one.cells.get(name)) for name in names]
+        rows.append([one.what, one.unit, *cells, ratio, one.goal.text if one.goal else "", met])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
+    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(lines)
+
+
+def _cell(numbers: Cell | None) -> str:
+    if numbers is None:
+        return "–"
+    return " / ".join(f"{one:,.0f}" if one >= 100 else f"{one:.3g}" for one in numbers)
+
+
+def _shown(figure: Figure) -> str:
+    return ", ".join(f"{name} {_cell(cell)}" for name, cell in figure.cells.items()) + f" {figure.unit}"
+
+
+def report(run: dict[str, Any], figures: Sequence[Figure]) -> str:
+    """Return the whole outcome as Markdown."""
+    present = run["contenders"]
+    names = [*present, *run["absent"]]
+    facts = (run["date"], run["machine"], f"Python {run['python']}", run["openssl"], f"{run['took_s']} s")
+    lines = [f"Measured {' · '.join(facts)}"]
+    lines += [f"`{run['command']}`", "", table(figures, names), ""]
+    lines += [f"- {name}: {version}" for name, version in present.items() if version]
+    lines += [f"- {name}: absent ({why})" for name, why in run["absent"].items()]
+    lines += [f"- failed: {failure}" for failure in run["failures"]]
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print; return 0 whatever the figures are: another machine is no failure."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.instrument", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a few minutes, rough figures")
+    parser.add_argument("--peers", action="store_true", help="install absent peers into this user's cache")
+    parser.add_argument("--json", action="store_true", help="figures for a program")
+    parser.add_argument("--write", action="store_true", help="keep the table in docs/benchmarks.md")
+    options = parser.parse_args(arguments)
+    peers, absent = find(install=options.peers)
+    return measure(QUICK if options.quick else FULL, [*OWN, *peers], absent, options)
+
+
+def measure(
+    size: Size, contenders: Sequence[Contender], absent: dict[str, str], options: argparse.Namespace
+) -> int:
+    """Run, and tell as the options say."""
+    about, began = machine(), clock.now()
+    try:
+        with ExitStack() as stack:
+            run = Run(Stand(stack), size, contenders)
+            figures = list(run.figures())
+    except (StandError, OSError) as error:
+        print(f"benchmarks.instrument: {error}", file=sys.stderr)
+        return 2
+    switches = [f"--{name}" for name in ("quick", "peers") if getattr(options, name)]
+    whole = about | {
+        "command": " ".join(["python -m benchmarks.instrument", *switches]),
+        "took_s": round((clock.now() - began) / clock.SECOND),
+        "contenders": {one.name: one.version for one in contenders},
+        "absent": absent,
+        "failures": run.failures,
+    }
+    if options.json:
+        rows = [
+            {"key": one.key, "what": one.what, "unit": one.unit, "cells": one.cells, "met": one.met}
+            for one in figures
+        ]
+        print(json.dumps(whole | {"figures": rows}, indent=1, ensure_ascii=False))
+    else:
+        print(report(whole, figures))
+    if options.write:
+        keep(report(whole, figures), DOCUMENT)
+    return 0
+
+
+def keep(text: str, document: Path) -> None:
+    """Put the outcome between its two marks in a document; at its end if it has none yet."""
+    old = document.read_text()
+    before, mark, rest = old.partition(BEGIN)
+    after = rest.partition(END)[2] if mark else "\n"
+    document.write_text(f"{before.rstrip()}\n\n{BEGIN}\n{text}\n{END}{after}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
