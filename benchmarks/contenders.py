@@ -18,7 +18,7 @@ class Job:
     folder: Path  # for files of the contender's own
     ca: Path | None  # where TLS is spoken
     users: int
-    seconds: float
+    seconds: float  # of CPU where a rate is measured, else of time
     rate: float = 1.0  # calls a second
     cpu: float = 0.0  # per cent
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -31,7 +32,7 @@ BEGIN, END = "<!-- instrument: begin -->", "<!-- instrument: end -->"
 class Size:
     """How much is measured."""
 
-    seconds: float  # of one measurement
+    seconds: float  # of one measurement: see `Job`
     rounds: int  # of what is written here
     sockets: tuple[int, int]  # of the two broadcasts
     users: int  # of echo and https
@@ -296,11 +297,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; return 0 whatever the figures are: another machine is no failure."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.instrument", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a few minutes, rough figures")
-    parser.add_argument("--peers", action="store_true", help="install absent peers into this user's cache")
+    parser.add_argument(
+        "--peers",
+        action="store_true",
+        help="peers take part; what is not here is installed in this user's cache",
+    )
     parser.add_argument("--json", action="store_true", help="figures for a program")
     parser.add_argument("--write", action="store_true", help="keep the table in docs/benchmarks.md")
     options = parser.parse_args(arguments)
-    peers, absent = find(install=options.peers)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # not before all that was started has ended
+    peers, absent = (
+        find(install=True) if options.peers else ([], dict.fromkeys(NAMES, "not asked for: --peers"))
+    )
     return measure(QUICK if options.quick else FULL, [*OWN, *peers], absent, options)
 
 
