@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.contenders import OURS, SYNC, USUAL, Own
-from benchmarks.instrument import Figure, Size, at_most, keep, measure, report, table, times
+from benchmarks.figures import Figure, at_most, keep, report, table, times
+from benchmarks.instrument import Size, measure
 from benchmarks.peers import NAMES, find
 from benchmarks.stand import Stand
 
