@@ -161,9 +161,10 @@ class Generator:
         wanted = share - at_rest
         if wanted > 0.01:
             pause[0] = _BURNERS * _BURST / clock.SECOND / wanted
+            shortest = pause[0] / 2  # because a core that neighbours take would never be enough
             for _ in range(5):
                 burnt = max(0.005, _cpu_share(_SETTLING_S) - at_rest)
-                pause[0] = min(1.0, max(0.0005, pause[0] * burnt / wanted))
+                pause[0] = min(1.0, max(shortest, pause[0] * burnt / wanted))
         yield
         gevent.killall(burners)
 

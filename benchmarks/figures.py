@@ -99,6 +99,7 @@ def report(run: dict[str, Any], figures: Sequence[Figure]) -> str:
     lines += [f"- {name}: {version}" for name, version in present.items() if version]
     lines += [f"- {name}: absent ({why})" for name, why in run["absent"].items()]
     lines += [f"- failed: {failure}" for failure in run["failures"]]
+    lines += [f"- doubtful: {remark}" for remark in run["remarks"]]
     return "\n".join(lines)
 
 

@@ -59,6 +59,7 @@ def test_a_peer_that_is_not_here_is_named_with_the_reason() -> None:
             "contenders": {"ours": ""},
             "absent": absent,
             "failures": [],
+            "remarks": [],
         },
         [Figure("a", "echo", "/CPU s", cells={"ours": (1.0,)})],
     )
