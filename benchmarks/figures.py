@@ -10,6 +10,7 @@ from typing import Any
 from benchmarks.contenders import OURS, USUAL
 from benchmarks.peers import NAMES
 
+RATE = "/CPU s"
 BEGIN, END = "<!-- instrument: begin -->", "<!-- instrument: end -->"
 
 Cell = tuple[float, ...]
@@ -35,8 +36,8 @@ class Figure:
 
     @property
     def ratio(self) -> float | None:
-        """Return ours to the usual way, the better the larger for rates."""
-        if USUAL.name not in self.cells or OURS.name not in self.cells or not self.cells[USUAL.name][0]:
+        """Return ours to the usual way, for rates."""
+        if self.unit != RATE or USUAL.name not in self.cells or OURS.name not in self.cells:
             return None
         return self.cells[OURS.name][0] / self.cells[USUAL.name][0]
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.contenders import OURS, OWN, USUAL, Contender
-from benchmarks.figures import Cell, Figure, Goal, at_most, keep, line, report, times
+from benchmarks.figures import RATE, Cell, Figure, Goal, at_most, keep, line, report, times
 from benchmarks.peers import NAMES, find
 from benchmarks.server_cost import machine
 from benchmarks.stand import Stand, StandError
@@ -129,7 +129,7 @@ class Run:
                 job = self._stand.job(work, tls=tls, users=users, seconds=size.seconds)
                 return (self._stand.rate(one, job)[0],)
 
-            yield self._measure(Figure(key, what, "/CPU s", goal), work, once, rounds=size.rounds)
+            yield self._measure(Figure(key, what, RATE, goal), work, once, rounds=size.rounds)
 
     def _memory(self) -> Iterator[Figure]:
         few, many = self._size.held
