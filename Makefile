@@ -23,10 +23,12 @@ check: $(READY)
 serve: $(READY)
 	@$(BIN)/talkload serve
 
-# How often the gate is right (docs/gates.md), what the reference server costs (docs/benchmarks.md).
+# How often the gate is right (docs/gates.md); what the instrument and the reference server cost
+# (docs/benchmarks.md).
 bench: $(READY)
 	@$(BIN)/python -m benchmarks.gate_simulation
-	@$(BIN)/python -m benchmarks.server_cost $(BENCH)
+	@$(BIN)/python -m benchmarks.instrument $(BENCH)
+	@$(BIN)/python -m benchmarks.server_cost $(filter --quick --json,$(BENCH))
 
 # Are runs that something else spoiled called invalid, and no others: docs/benchmarks.md.
 validity: $(READY)
