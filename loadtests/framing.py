@@ -178,7 +178,10 @@ class Framing:
                 if begin > end:
                     self._hold(data[at:], begin - at)
                     break
-                stop = begin + int.from_bytes(data[at + 2 : begin], "big")
+                if second == 126:  # a third of the time that `from_bytes` takes, and nearly every message
+                    stop = begin + (data[at + 2] << 8 | data[at + 3])
+                else:
+                    stop = begin + int.from_bytes(data[at + 2 : begin], "big")
             if first in _WHOLE and not self._fragmented and stop - begin <= MAX_MESSAGE_BYTES:
                 if stop > end:
                     self._hold(data[at:], stop - at)

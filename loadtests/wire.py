@@ -38,6 +38,7 @@ T = TypeVar("T")
 
 EVENTS_A_TURN = 128
 READ_BYTES = 65536
+RECORD_BYTES = 16384  # a TLS record has no more (RFC 8446, 5.1)
 MAX_UNSENT = 4 << 20
 WHEEL_TICK = 10 * clock.MILLISECOND
 
@@ -496,7 +497,7 @@ class Stream:
                 return
         try:
             while (incoming.pending or tls.pending()) and self._socket is not None:
-                if not (plain := read(READ_BYTES)):
+                if not (plain := read(RECORD_BYTES)):
                     self._end(None)
                     return
                 self.on_data(plain, arrived)
