@@ -63,14 +63,16 @@ class Frames:
         return frame[self._under_load(frame["due"])]
 
     def _under_load(self, at: pd.Series[Any]) -> pd.Series[bool]:
-        """Tell what is of the time between warm-up and drain; all of it where the warm-up never ended.
+        """Tell what is of the time between warm-up and drain; where that is less than half, the warm-up too.
 
-        A generator that was so busy that nothing became steady must not escape for that.
+        A generator that was so busy that hardly anything became steady must not escape for that.
         """
+        origin, steady = self.manifest.origin_ns, self.manifest.measured_from_ns
         ends = [phase.to_ns for phase in self.manifest.phases if phase.name == STEADY and phase.to_ns]
-        begin, end = self.manifest.measured_from_ns, max(ends, default=NEVER)
+        end = max(ends, default=0) or int(at.max() if len(at) else origin) + 1
+        begin = steady if steady and end - steady >= (end - origin) / 2 else origin
         inside: pd.Series[bool] = (at >= begin) & (at < end)
-        return inside if inside.any() else at >= 0
+        return inside
 
     @cached_property
     def steady(self) -> pd.DataFrame:

@@ -48,6 +48,9 @@ UNSTAMPED = 0.01
 WAITED = 0.25
 """Share of the time for which a process may wait for a core before it is said that it shared them."""
 
+BUSY = 0.5
+"""Share of the time at work, or waiting for a core, from which on less work would help."""
+
 STAMPS = ("wire", "epoll", "callback")
 """How arrivals may have been stamped, the most exact first."""
 
@@ -261,9 +264,11 @@ def _why(resources: Resources) -> str:
     figures = (
         f": it ran {fmt_share(own.cpu_mean)} of the time and waited {fmt_share(own.cpu_wait)} for a core"
     )
-    if own.cpu_wait > own.cpu_mean:
+    if own.cpu_wait > max(own.cpu_mean, WAITED):
         return figures + ", so others were on its cores: end them, or use another machine"
-    return figures + ", so it had too much to do: use more workers (--processes 2) or fewer users"
+    if own.cpu_mean + own.cpu_wait > BUSY:
+        return figures + ", so it had too much to do: use more workers (--processes 2) or fewer users"
+    return figures + ": single pieces of work, its own or a neighbour's, kept the rest waiting"
 
 
 def _cores(resources: Resources) -> Rule:

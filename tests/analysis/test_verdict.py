@@ -160,8 +160,10 @@ def test_lateness_is_judged_by_its_evidence(build: Build, wakeups: pa.Table, wor
 
 
 def test_a_generator_too_busy_to_become_steady_is_invalid_all_the_same(build: Build) -> None:
-    """Where the warm-up never ended the whole run is looked at."""
+    """Where the warm-up never ended, or too late to leave evidence, it is looked at as well."""
     assert judged(build, measured_from_ns=0, phases=[], lag=60 * MS).verdict is Word.INVALID
+    nearly = ORIGIN + 60 * SECOND - SECOND // 5
+    assert judged(build, measured_from_ns=nearly, phases=[], lag=60 * MS).verdict is Word.INVALID
 
 
 def test_lag_is_compared_with_what_it_spoils(build: Build) -> None:
@@ -176,7 +178,12 @@ def test_lag_is_compared_with_what_it_spoils(build: Build) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cpu", "wait", "says"), [(0.9, 0.05, "too much to do"), (0.1, 0.6, "others were on its cores")]
+    ("cpu", "wait", "says"),
+    [
+        (0.9, 0.05, "too much to do"),
+        (0.1, 0.6, "others were on its cores"),
+        (0.05, 0.04, "single pieces of work"),
+    ],
 )
 def test_a_late_generator_is_told_why(build: Build, cpu: float, wait: float, says: str) -> None:
     """Its own work asks for more workers, that of others for another machine."""
