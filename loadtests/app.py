@@ -375,10 +375,17 @@ class App(FastHttpUser):
             if link.ended or link is not self._link or self.books.finishing:
                 return
             try:
-                self._attempt(Kind.PING, "wss.ping", due, lambda: link.ping(timeout=client.timeout_s))
+                self.ping(due)
             except (Refused, Unanswered):
                 return  # a lost answer ends the chain, as it does in the app
             due = clock.now() + clock.ns(client.ping_interval_s)
+
+    def ping(self, due: int) -> None:
+        """Ping once, as it should have been at `due`. Raises Refused or Unanswered."""
+        link, timeout = self._link, self.books.scenario.client.timeout_s
+        if link is None:
+            raise Unanswered("wss.ping: no socket")
+        self._attempt(Kind.PING, "wss.ping", due, lambda: link.ping(timeout=timeout))
 
     def _on_push(self, action: str, data: Any, arrived: int, seen: int) -> None:
         """Take in a push: on record first, then to the person."""

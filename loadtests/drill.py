@@ -1,0 +1,211 @@
+"""Locust's way into a calibration: devices that do one thing each at fixed instants, whatever becomes of it.
+
+The wiring is that of `loadtests.locustfile`, and so are the app, its books and the end of the run: only who
+acts is another. The faults begin when all devices are ready, so that instants of the plan and of the drill
+are those of one clock.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import gevent
+import httpx
+import msgspec
+from gevent.event import Event as Bell
+from locust import constant, events, task
+from locust.env import Environment
+from locust.exception import StopUser
+
+import loadtests.locustfile  # noqa: F401 - because it listens to Locust's events: all the wiring
+from loadtests import clock, wire
+from loadtests.app import App
+from scenarios.actor import Finished, Unhappy
+from scenarios.calibration import Account, Orders, Stream
+from talkamie.contract import (
+    Action,
+    Chat,
+    GetMessages,
+    ReadMark,
+    UpdateAlerts,
+    UpdateMessages,
+    User,
+)
+
+
+class Stage:
+    """What the devices of one drill share."""
+
+    def __init__(self, orders: Orders, environment: Environment) -> None:
+        self.orders, self._environment = orders, environment
+        self.begun = Bell()
+        self.begin = 0
+        drill = orders.drill
+        self.seats: list[tuple[Account, Stream | None, int]] = [
+            (orders.me, stream, number) for stream in drill.streams for number in range(stream.devices)
+        ]
+        self.seats += [(orders.partner, None, 0)] * drill.listeners
+        self._waited_for = len(self.seats)
+        self._busy = len(self.seats) - drill.listeners
+
+    def ready(self, device: Device) -> None:
+        """Wait for all others; the last one lets the faults begin."""
+        self._waited_for -= 1
+        if not self._waited_for:
+            self._start(device)
+        self.begun.wait()
+
+    def _start(self, device: Device) -> None:
+        orders, drill, books = self.orders, self.orders.drill, device.books
+        faults = books.target.test + "/faults"
+        with httpx.Client(trust_env=False, timeout=10) as client:
+            if orders.plan:
+                client.put(faults, params={"name": orders.name}, content=orders.plan).raise_for_status()
+            else:
+                client.delete(faults).raise_for_status()
+        now = clock.now()
+        self.begin = now + clock.ns(drill.lead_s)
+        books.event("drill", faults_ns=now, begin_ns=self.begin)
+        for at, seconds in drill.clock_steps:
+            gevent.spawn_later(at, set_wall_clock, seconds)
+        if drill.kill_at_s:
+            gevent.spawn_later(drill.kill_at_s, os.kill, os.getpid(), signal.SIGKILL)
+        if drill.busy_ms:
+            gevent.spawn(_be_busy, drill.busy_ms, lambda: books.finishing)
+        self.begun.set()
+
+    def done(self) -> None:
+        """One device has done what it had to; the last one ends the run."""
+        self._busy -= 1
+        if not self._busy:
+            runner = self._environment.runner
+            assert runner is not None
+            gevent.spawn(runner.quit)
+
+
+class Device(App):
+    """One client. What it does next never waits for what it did before, unless its stream says so."""
+
+    wait_time = constant(1)
+    stage: ClassVar[Stage]
+
+    def __init__(self, environment: Any) -> None:
+        super().__init__(environment)
+        self._over = Bell()
+
+    def pushed(self, action: str, push: Any, arrived: int) -> None:
+        """See App: it is on record, and nobody looks at it."""
+
+    def wake(self) -> None:
+        """See App."""
+        if self.books.finishing:
+            self._over.set()
+
+    @task
+    def live(self) -> None:
+        """Take part in the drill."""
+        account, stream, number = self.stage.seats[self.number]
+        self.user, self.api.token = User(id=account.id), account.token
+        if stream is None or stream.on_socket:
+            self.open_socket()
+        else:
+            self.books.arrived_online(self.number)
+        self.stage.ready(self)
+        if stream is None:
+            self._over.wait()
+        else:
+            with self.journey(str(self.number)):
+                self._follow(stream, number)
+            self.stage.done()
+        raise StopUser
+
+    def _follow(self, stream: Stream, number: int) -> None:
+        act = self._act_of(stream.what)
+        under_way = []
+        for each in range(number, self.stage.orders.drill.starts(stream), stream.devices):
+            due = self.stage.begin + round(each * clock.SECOND / stream.per_s)
+            gevent.sleep(max(0, due - clock.now()) / clock.SECOND)
+            doing = gevent.spawn(self._do, act, due)
+            under_way.append(doing)
+            if stream.one_by_one:
+                doing.join()
+        gevent.joinall(under_way)
+
+    def _do(self, act: Callable[[], Any], due: int) -> None:
+        self._intended = due
+        try:
+            act()
+        except (Unhappy, Finished):
+            pass  # it is on record
+
+    def _act_of(self, what: str) -> Callable[[], Any]:
+        """Return what does one thing: nothing may wait between its call and the taking of `intended`."""
+        orders = self.stage.orders
+        chat = Chat(id=orders.chat, user=User(id=orders.partner.id))
+        read = ReadMark(status="read")
+        texts = itertools.count()
+        frames: dict[str, Action] = {
+            "wss.get-messages": GetMessages(action="get-messages", chat_id=orders.chat),
+            "wss.update-alerts": UpdateAlerts(action="update-alerts", alerts_map={orders.alert: read}),
+            "wss.update-messages": UpdateMessages(
+                action="update-messages", chat_id=orders.chat, messages_map={orders.message: read}
+            ),
+        }
+        match what:
+            case "wss.ping":
+                return lambda: self.ping(self._take_intended())
+            case "wss.send-message":
+                return lambda: self.say(chat, f"number {next(texts)}")
+            case _ if what in frames:
+                return lambda: self.ask(frames[what])
+            case "get-user":
+                return lambda: self.call(what, id=orders.partner.id)
+            case _:
+                return lambda: self.call(what)
+
+
+def set_wall_clock(seconds: int) -> None:
+    """Let this process believe that the wall clock was set by so much.
+
+    Nobody may set the real one. It is read in two places, and by nobody else: where its distance to the
+    monotonic clock is taken, and where the kernel's receive stamps, which are its instants, are unpacked.
+    """
+    clock.time = SimpleNamespace(  # type: ignore[assignment]
+        time_ns=lambda real=clock.time.time_ns: real() + seconds * clock.SECOND,
+        monotonic_ns=time.monotonic_ns,  # noqa: TID251 - passed on, not read
+    )
+    unpack = wire._TIMESPEC.unpack
+
+    def later(stamp: bytes) -> tuple[int, int]:
+        whole, ns = unpack(stamp)
+        return whole + seconds, ns
+
+    wire._TIMESPEC = SimpleNamespace(unpack=later, size=wire._TIMESPEC.size)  # type: ignore[assignment]
+
+
+def _be_busy(ms: int, over: Callable[[], bool]) -> None:
+    while not over():
+        until = clock.now() + ms * clock.MILLISECOND
+        while clock.now() < until:
+            pass
+        gevent.sleep(0.001)
+
+
+@events.init_command_line_parser.add_listener
+def _options(parser: Any) -> None:
+    parser.add_argument("--orders", required=True, help="file with what to do", include_in_web_ui=False)
+
+
+@events.init.add_listener
+def _prepare(environment: Environment, **_: Any) -> None:
+    options = environment.parsed_options
+    assert options is not None
+    orders = msgspec.json.decode(Path(options.orders).read_bytes(), type=Orders)
+    Device.stage = Stage(orders, environment)
