@@ -16,17 +16,18 @@ import pandas as pd
 from msgspec import Struct
 
 from analysis import stats
+from analysis.fanouts import SizeFigures, Times, by_size, completed, times
 from analysis.frames import Frames, ended, measured_from, of_kind, per_second, succeeded, values
-from analysis.stats import Quantile, Share
+from analysis.stats import Share
 from reports.sample import Fate, Kind, Outcome
 from talkamie.contract import ACTIONS, OPERATIONS
 
-QS = (0.5, 0.9, 0.95, 0.99, 0.999)
 GROUPS = {
     Kind.REQUEST: "https",
     Kind.SOCKET: "wss",
     Kind.PING: "ping",
     Kind.CONNECT: "connect",
+    Kind.PHASE: "phases",
     Kind.NOTICE: "notices",
     Kind.STEP: "steps",
 }
@@ -34,7 +35,7 @@ ANSWERED = (Kind.REQUEST, Kind.SOCKET, Kind.PING, Kind.CONNECT)
 """What has an answer, and so a time."""
 
 ATTEMPTS = (*ANSWERED, Kind.NOTICE)
-"""What counts as an attempt. A step is made of these, so it would count them twice."""
+"""What counts as an attempt. A step is made of these, a phase is a part of one: they would count twice."""
 
 PUSHES = {
     "chat.delivered": "new-message",
@@ -50,18 +51,6 @@ BAD = (Fate.LOST, Fate.DUPLICATE, Fate.MISDELIVERED, Fate.LATE)
 BAD_SHOWN = 20
 
 
-class Times(Struct, frozen=True):
-    """The distribution of a duration: a quantile is null where there are too few samples to show it."""
-
-    n: int
-    p50: Quantile | None = None
-    p90: Quantile | None = None
-    p95: Quantile | None = None
-    p99: Quantile | None = None
-    p999: Quantile | None = None
-    max: int | None = None
-
-
 class OperationFigures(Struct, frozen=True):
     operation: str
     group: str
@@ -75,10 +64,15 @@ class OperationFigures(Struct, frozen=True):
     errors: Share | None
     response: Times
     service: Times
+    first: Times  # time to first byte, of https operations
 
 
 class DeliveryFigures(Struct, frozen=True):
-    """Fates over the whole run; times after the warm-up. `fanout` is arrived - sent, per recipient."""
+    """Fates over the whole run; times and fan-outs after the warm-up.
+
+    `fanout` is arrived - sent, per recipient; `completion` is that of the last recipient, once for each
+    fan-out (see `analysis.fanouts`). Where each fan-out is one delivery the two are the same.
+    """
 
     operation: str
     rows: int
@@ -93,6 +87,10 @@ class DeliveryFigures(Struct, frozen=True):
     unknown: int
     fanout: Times
     response: Times  # arrived - intended: with our own lateness in sending
+    fanouts: int
+    incomplete: int  # fan-outs with a socket that never had it
+    largest: int  # sockets that one fan-out was due on, 0 where there was none
+    completion: Times
 
 
 class BadDelivery(Struct, frozen=True):
@@ -186,14 +184,6 @@ class Coverage(Struct, frozen=True):
         return [row.name for row in self.rows if row.worked]
 
 
-def times(durations: np.ndarray[Any, np.dtype[np.int64]]) -> Times:
-    """Return the distribution of these durations."""
-    if not len(durations):
-        return Times(0)
-    p50, p90, p95, p99, p999 = stats.quantiles(durations, QS)
-    return Times(len(durations), p50, p90, p95, p99, p999, int(durations.max()))
-
-
 def operations(frames: Frames) -> list[OperationFigures]:
     """Return one row per operation that was tried after the warm-up, by kind and name."""
     span = measured(frames)
@@ -223,6 +213,7 @@ def _operation(kind: Kind, name: str, rows: pd.DataFrame, span: int) -> Operatio
         errors=errors(rows),
         response=times(values(ok, "response")) if kind is not Kind.NOTICE else Times(0),
         service=times(values(ok, "service")) if kind is not Kind.NOTICE else Times(0),
+        first=times(values(ok[ok["first"] > 0], "first_byte")),
     )
 
 
@@ -241,6 +232,7 @@ def deliveries(frames: Frames) -> list[DeliveryFigures]:
         fate = rows["fate"].value_counts()
         count = {each: int(fate.get(each.value, 0)) for each in Fate}
         arrived = timed[timed["operation"] == name]
+        fanouts = frames.fanouts[frames.fanouts["operation"] == name]
         found.append(
             DeliveryFigures(
                 operation=str(name),
@@ -256,9 +248,20 @@ def deliveries(frames: Frames) -> list[DeliveryFigures]:
                 unknown=count[Fate.UNKNOWN],
                 fanout=times(values(arrived, "service")),
                 response=times(values(arrived, "response")),
+                fanouts=len(fanouts),
+                incomplete=int((fanouts["lost"] > 0).sum()),
+                largest=int(fanouts["size"].max()) if len(fanouts) else 0,
+                completion=times(completed(fanouts)),
             )
         )
     return sorted(found, key=lambda each: (-each.rows, each.operation))
+
+
+def sizes(frames: Frames) -> list[SizeFigures]:
+    """Return the latency per recipient and the completion by size, of each kind that had several sizes."""
+    found = by_size(frames.fanouts, frames.fanout)
+    kinds = Counter(row.operation for row in found)
+    return [row for row in found if kinds[row.operation] > 1 or row.smallest < row.largest]
 
 
 def bad_deliveries(frames: Frames) -> list[BadDelivery]:

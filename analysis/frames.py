@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from analysis.fanouts import fanouts_frame
 from analysis.stats import SECOND
 from reports.sample import Fate, Kind, Outcome
 
@@ -40,7 +41,7 @@ class Frames:
 
     @cached_property
     def samples(self) -> pd.DataFrame:
-        """One row per attempt, with response, service, send_lag, read_lag, second, phase and steady."""
+        """One row per attempt, with durations, second, phase and steady: see samples_frame."""
         return samples_frame(self._run.samples(), self.manifest)
 
     @cached_property
@@ -65,13 +66,23 @@ class Frames:
         frame = self.deliveries
         return frame[frame["steady"] & frame["fate"].isin(ARRIVED)]
 
+    @cached_property
+    def fanouts(self) -> pd.DataFrame:
+        """One row per fan-out that is judged, see `analysis.fanouts`."""
+        frame = fanouts_frame(self.deliveries)
+        return frame[frame["steady"]]
+
 
 def samples_frame(table: pa.Table, manifest: Manifest) -> pd.DataFrame:
-    """Return the samples with their durations in ns; right for no rows at all."""
+    """Return the samples with their durations in ns; right for no rows at all.
+
+    `first_byte`, the time to the first byte, means something only where `first` is not 0.
+    """
     frame = _pandas(table)
     return frame.assign(
         response=frame["arrived"] - frame["intended"],
         service=frame["arrived"] - frame["sent"],
+        first_byte=frame["first"] - frame["sent"],
         send_lag=frame["sent"] - frame["intended"],
         read_lag=frame["seen"] - frame["arrived"],
         second=_seconds(frame["arrived"], manifest),

@@ -16,6 +16,7 @@ import pandas as pd
 from msgspec import Struct
 
 from analysis import figures, stats
+from analysis.fanouts import completed
 from analysis.figures import ATTEMPTS, GROUPS, Totals, contract_actions
 from analysis.formats import fmt_count, fmt_ms, fmt_share
 from analysis.frames import Frames, of_kind, succeeded, values
@@ -23,6 +24,8 @@ from scenarios.slo import COUNTS, QUANTILES, TOTALS, Slo, SloError, parse_slo
 from talkamie.contract import OPERATIONS
 
 DELIVERED = (*figures.PUSHES, "call.delivered")
+COMPLETED = {name.replace(".delivered", ".completed"): name for name in DELIVERED}
+"""What an objective calls the completion of a fan-out: when its last recipient had it."""
 
 
 class State(StrEnum):
@@ -94,7 +97,9 @@ def known_metrics(frames: Frames) -> list[str]:
     recorded = {
         str(name) for frame in (frames.samples, frames.deliveries) for name in frame["operation"].unique()
     }
-    return sorted({*OPERATIONS, *contract_actions(), "wss.connect", *GROUPS.values(), *DELIVERED, *recorded})
+    return sorted(
+        {*OPERATIONS, *contract_actions(), "wss.connect", *GROUPS.values(), *DELIVERED, *COMPLETED, *recorded}
+    )
 
 
 def _judge_line(key: str, limit: str, frames: Frames, totals: Totals, known: Iterable[str]) -> Objective:
@@ -143,7 +148,10 @@ def _least(q: float) -> int:
 
 
 def _durations(frames: Frames, operation: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Return what is timed under a name: the fan-out latency of deliveries, the response time of all else."""
+    """Return what is timed under a name: fan-out latency, fan-out completion, else the response time."""
+    if operation in COMPLETED:
+        fanouts = frames.fanouts
+        return completed(fanouts[fanouts["operation"] == COMPLETED[operation]])
     if operation in DELIVERED or operation in frames.deliveries["operation"].cat.categories:
         fanout = frames.fanout
         return values(fanout[fanout["operation"] == operation], "service")

@@ -19,7 +19,7 @@ import jinja2
 import msgspec
 from markupsafe import Markup, escape
 
-from analysis import notebook
+from analysis import curves, notebook
 from analysis import verdict as judging
 from analysis.figures import GROUPS
 from analysis.files import write_private
@@ -54,7 +54,8 @@ TITLES = {
     "https": "https operations",
     "wss": "wss requests, from a frame to its answer",
     "ping": "pings",
-    "connect": "connects: TCP, TLS and the websocket's handshake",
+    "connect": "new connections: TCP, TLS and, of a socket, the websocket's handshake",
+    "phases": "phases of new connections",
     "notices": "frames that have no answer",
     "steps": "steps of journeys",
 }
@@ -106,6 +107,12 @@ class Report:
                 unlike=_unlike(self.manifest, self.against_manifest),
             )
         )
+
+    def deliveries(self) -> Html:
+        """Return the ledger's tables and, where fan-outs had several sizes, what their size costs."""
+        chart = curves.sizes(self.verdict.fanout_sizes)
+        drawn = self.titled("fan-out size, latency and completion", chart) if chart else ""
+        return Html(self.section("deliveries") + drawn + self.section("sizes"))
 
     def titled(self, title: str, chart: Any) -> Html:
         """Return a chart below its title."""

@@ -8,7 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from analysis.figures import Times
+from analysis.fanouts import Times
+from analysis.figures import OperationFigures
 from analysis.formats import fmt_count, fmt_ms, fmt_rate, fmt_share, fmt_span
 from analysis.verdict import Verdict, Word
 
@@ -27,12 +28,11 @@ Row = tuple[str, ...]
 
 def groups(verdict: Verdict) -> Iterator[tuple[str, list[Row]]]:
     """Yield https, wss and deliveries, each with its rows of text; a group without rows is left out."""
-    # wss has pings and connects too: to the person who reads, they are what happens on a socket.
-    for title, members in (("https", ("https",)), ("wss", ("wss", "ping", "connect", "notices"))):
+    for title in ("https", "wss"):
         rows = [
             _row(row.operation, row.attempts, row.failed + row.timeout + row.broken, row.response)
             for row in verdict.operations
-            if row.group in members
+            if row.group not in ("phases", "steps") and _half(row) == title
         ]
         if rows:
             yield title, rows
@@ -41,6 +41,11 @@ def groups(verdict: Verdict) -> Iterator[tuple[str, list[Row]]]:
     ]
     if delivered:
         yield "deliveries (failed: lost)", delivered
+
+
+def _half(row: OperationFigures) -> str:
+    """Return which half of the service an operation belongs to: the contract's names of wss say so."""
+    return "wss" if row.operation.startswith("wss.") else "https"
 
 
 def summary_lines(verdict: Verdict) -> list[str]:

@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Struct
 
 from analysis import figures, objectives, validity
+from analysis.fanouts import SizeFigures
 from analysis.figures import (
     BadDelivery,
     Coverage,
@@ -38,7 +39,7 @@ from scenarios.slo import COUNTS
 if TYPE_CHECKING:
     from reports.artefact import Run
 
-SCHEMA = 1
+SCHEMA = 2
 FILE = "verdict.json"
 
 
@@ -72,6 +73,7 @@ class Verdict(Struct, frozen=True):
     totals: Totals
     operations: list[OperationFigures]
     deliveries: list[DeliveryFigures]
+    fanout_sizes: list[SizeFigures]  # of those kinds of delivery that had several sizes
     bad_deliveries: list[BadDelivery]
     resources: Resources
     coverage: Coverage
@@ -108,6 +110,7 @@ def judge_frames(frames: Frames) -> Verdict:
         totals=totals,
         operations=operations,
         deliveries=ledger,
+        fanout_sizes=figures.sizes(frames),
         bad_deliveries=figures.bad_deliveries(frames),
         resources=resources,
         coverage=figures.coverage(frames),

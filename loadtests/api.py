@@ -1,27 +1,34 @@
-"""The https half: one virtual user's calls of the contract's operations, each one written down.
+"""The https half: one virtual user's calls of the contract's operations.
 
-Rides on Locust's FastHttpUser client. Certificates are verified, redirects are not followed (an answer
-that points elsewhere is a failure, and no token goes there), and every call is bounded in time.
+Rides on `loadtests.http1`. Certificates are verified, redirects are not followed (an answer that points
+elsewhere is a failure, and no token goes there), and every call is bounded in time and size.
 """
 
 from __future__ import annotations
 
 import re
+import ssl
+from collections.abc import Callable
 from typing import Any, NamedTuple
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
-import gevent
 import msgspec
-from geventhttpclient._parser import HTTPParseError
-from geventhttpclient.response import HTTPConnectionClosed
-from geventhttpclient.useragent import RetriesExceeded
-from locust.contrib.fasthttp import FAILURE_EXCEPTIONS, FastHttpSession
 from msgspec import UNSET
 
 from loadtests import clock
+from loadtests.http1 import Answer, BadAnswer, Client, Closed, NoAnswer, is_token
 from loadtests.link import class_of
+from loadtests.wire import Expired, Opened
 from reports.sample import Outcome
 from talkamie.contract import ANONYMOUS_TOKEN, Envelope, Operation, Page, Wire
+
+_HEADERS = (
+    "Authorization: Bearer {token}\r\n"
+    "Content-Type: application/json\r\n"
+    "Accept: application/json\r\n"
+    "x-user-timezone-offset: 0\r\n"
+    "User-Agent: talkload\r\n"
+)
 
 _decoders: dict[str, msgspec.json.Decoder[Envelope[Any]]] = {}
 _encode = msgspec.json.encode
@@ -29,7 +36,11 @@ _PART = re.compile(r"\{(\w+)\}")
 
 
 class Called(NamedTuple):
-    """One call: how it ended, what came back, and its instants in ns."""
+    """One call: how it ended, what came back, and its instants in ns.
+
+    `sent` is right before the request was written (of a call that could not be sent: when it was given up),
+    `first` when the first byte of the answer was there, 0 where none came.
+    """
 
     outcome: Outcome
     data: Any
@@ -37,6 +48,7 @@ class Called(NamedTuple):
     error: str  # a short, stable class; "" when ok
     text: str  # what the target said, for people
     sent: int
+    first: int
     arrived: int
     seen: int
     size: int
@@ -45,75 +57,81 @@ class Called(NamedTuple):
 class Api:
     """The operations of the contract for one user. Calls may run side by side in several greenlets."""
 
-    def __init__(self, session: FastHttpSession, base: str, *, timeout: float) -> None:
-        self._session = session
-        self._base = base
-        self._timeout = timeout
-        agent: Any = session.client
-        agent.valid_response_codes = frozenset(range(100, 600))  # we judge the status ourselves
-        agent.redirect_response_codes = frozenset()
+    def __init__(
+        self,
+        base: str,
+        tls: ssl.SSLContext | None,
+        *,
+        timeout: float,
+        on_open: Callable[[Opened], None] | None = None,
+    ) -> None:
+        """`base`: origin and version prefix. `on_open` is told of each new connection's phases."""
+        self._client = Client(base, tls, on_open)
+        self._prefix = urlsplit(base).path
+        self._timeout = clock.ns(timeout)
         self.token = ANONYMOUS_TOKEN
+
+    @property
+    def token(self) -> str:
+        """What the calls are authorised with. One that can't stand in a header makes every call fail."""
+        return self._token
+
+    @token.setter
+    def token(self, token: str) -> None:
+        self._token = token
+        self._headers = _HEADERS.format(token=token).encode("ascii") if is_token(token) else b""
+
+    @property
+    def unasked(self) -> int:
+        """How many connections were dropped because they brought bytes that nobody asked for."""
+        return self._client.unasked
 
     def forget(self) -> None:
         """Sign out on this side: no token, no cookies."""
         self.token = ANONYMOUS_TOKEN
-        self._session.cookiejar.clear()
+        self._client.cookies.clear()
+
+    def close(self) -> None:
+        """Close all connections that are idle: the page is gone."""
+        self._client.close()
 
     def call(
         self, operation: Operation, body: Any, fields: dict[str, Any], *, expect: tuple[int, ...]
     ) -> Called:
         """Do one operation. `fields` are parts of its path and query. What the target does never raises."""
-        url = self._base + target_of(operation, fields)
+        deadline = clock.now() + self._timeout
+        target = self._prefix + target_of(operation, fields)
         payload = _encode(body) if body is not None else None
-        headers = {
-            "Authorization": f"Bearer {self.token}",
-            "Content-Type": "application/json",
-            "Accept": "application/json",
-            "x-user-timezone-offset": "0",
-        }
-        sent = clock.now()
         try:
-            with gevent.Timeout(self._timeout):
-                answer = self._session.client.urlopen(
-                    url, method=operation.method, payload=payload, headers=headers
-                )
-                content: bytes = answer.content or b""
-            arrived = clock.now()
-        except (*FAILURE_EXCEPTIONS, HTTPParseError, RetriesExceeded) as error:
-            outcome, why = _classify(error)
-            if outcome is Outcome.TIMEOUT:
-                self._session.client.close()  # its connection may still get the answer of the call given up
+            if not self._headers:
+                raise NoAnswer(BadAnswer("token unfit for a header"), 0)
+            answer = self._client.request(operation.method, target, self._headers, payload, deadline)
+        except NoAnswer as failure:
+            outcome, why = _classify(failure.error)
             now = clock.now()
-            return Called(outcome, None, 0, why, str(error), sent, now, now, 0)
-        return self._read(operation, answer.status_code, content, expect, sent, arrived)
+            return Called(outcome, None, 0, why, str(failure), failure.sent or now, 0, now, now, 0)
+        return _read(operation, answer, expect)
 
-    def _read(
-        self,
-        operation: Operation,
-        status: int,
-        content: bytes,
-        expect: tuple[int, ...],
-        sent: int,
-        arrived: int,
-    ) -> Called:
-        seen = clock.now()
-        size = len(content)
-        if status in expect:
-            return Called(Outcome.OK, None, status, "", "", sent, arrived, seen, size)
-        if not 200 <= status < 300:
-            text = _error_text(content)
-            return Called(Outcome.FAILED, None, status, f"status {status}", text, sent, arrived, seen, size)
-        try:
-            envelope = _decoder(operation).decode(content)
-        except (msgspec.DecodeError, RecursionError) as error:
-            return Called(
-                Outcome.FAILED, None, status, "unreadable answer", str(error), sent, arrived, seen, size
-            )
-        if not envelope.success:
-            text = _text_of(envelope)
-            return Called(Outcome.FAILED, None, status, "success: false", text, sent, arrived, seen, size)
-        data = None if envelope.data is UNSET else envelope.data
-        return Called(Outcome.OK, data, status, "", "", sent, arrived, seen, size)
+
+def _read(operation: Operation, answer: Answer, expect: tuple[int, ...]) -> Called:
+    """Judge an answer."""
+    seen = clock.now()
+    status, content, sent, first, arrived = answer
+
+    def called(outcome: Outcome, error: str = "", text: str = "", data: Any = None) -> Called:
+        return Called(outcome, data, status, error, text, sent, first, arrived, seen, len(content))
+
+    if status in expect:
+        return called(Outcome.OK)
+    if not 200 <= status < 300:
+        return called(Outcome.FAILED, f"status {status}", _error_text(content))
+    try:
+        envelope = _decoder(operation).decode(content)
+    except (msgspec.DecodeError, RecursionError) as error:
+        return called(Outcome.FAILED, "unreadable answer", str(error))
+    if not envelope.success:
+        return called(Outcome.FAILED, "success: false", _text_of(envelope))
+    return called(Outcome.OK, data=None if envelope.data is UNSET else envelope.data)
 
 
 def target_of(operation: Operation, fields: dict[str, Any]) -> str:
@@ -155,17 +173,14 @@ def _text_of(envelope: Envelope[Any]) -> str:
     return str(envelope.error or envelope.message or "")[:200]
 
 
-def _classify(error: BaseException) -> tuple[Outcome, str]:
+def _classify(error: Exception) -> tuple[Outcome, str]:
     """Return how a call ended that got no answer, and a short, stable name for the reason."""
     match error:
-        case RetriesExceeded():
-            return _classify(getattr(error, "original", None) or TimeoutError())
-        case gevent.Timeout() | TimeoutError():
+        case BadAnswer():
+            return Outcome.FAILED, str(error)
+        case Expired():
             return Outcome.TIMEOUT, "no answer in time"
-        case HTTPConnectionClosed():
+        case Closed():
             return Outcome.BROKEN, "connection closed"
-        case HTTPParseError():
-            broke_off = "Incomplete" in str(error)  # the library has no class of its own for it
-            return (Outcome.BROKEN, "connection closed") if broke_off else (Outcome.FAILED, "not HTTP")
         case _:
             return Outcome.BROKEN, class_of(error)

@@ -11,21 +11,20 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import gevent
-import msgspec
-from locust.contrib.fasthttp import FastHttpUser
+from locust import User as LocustUser
 from msgspec import UNSET
 
 from loadtests import clock
 from loadtests.api import Api
-from loadtests.fanout import CALL, CHAT, RECEIPT, SIGNAL, call_owed
-from loadtests.link import Link, LinkError, NoAnswer, Received
+from loadtests.keys import CALL, CHAT, SIGNAL
+from loadtests.link import Connected, Link, LinkError, NoAnswer, Received
+from loadtests.wire import Opened
 from reports.sample import Accepted, Kind, Outcome
 from scenarios.actor import Answer, Finished, Refused, Unanswered
 from talkamie.contract import (
     ALL_OPERATIONS,
     FIRST_PING_S,
     Action,
-    AlertData,
     Authenticate,
     CallData,
     Chat,
@@ -37,8 +36,6 @@ from talkamie.contract import (
     SendMessage,
     SendSignal,
     Session,
-    Signal,
-    SignalData,
     UpdateMessages,
     User,
 )
@@ -46,34 +43,38 @@ from talkamie.contract import (
 if TYPE_CHECKING:
     from loadtests.run import Run
 
-_CLOSE_TIMEOUT_S = 2.0
+CLOSE_TIMEOUT_S = 2.0
 
 
-class App(FastHttpUser):
+class App(LocustUser):
     """One open page of the service. Implements the network half of `scenarios.actor.Actor`."""
 
     abstract = True
-    insecure = False
-    max_redirects = 0
     books: ClassVar[Run]  # of the current run, set when it starts
     chats: dict[str, Chat]
 
     def __init__(self, environment: Any) -> None:
-        books = self.books
-        timeout = books.scenario.client.timeout_s
-        self.host = books.target.https
-        self.network_timeout = self.connection_timeout = timeout
-        # It must take `cafile`: else the library loads all public authorities into our context, 27 ms a user.
-        self.ssl_context_factory = lambda cafile=None: books.tls
         super().__init__(environment)
-        self.api = Api(self.client, books.target.https, timeout=timeout)
+        books = self.books
+        self.api = Api(
+            books.target.https,
+            books.tls,
+            timeout=books.scenario.client.timeout_s,
+            on_open=self._on_https_open,
+        )
         self.number = books.join(self)
         self._link: Link | None = None
         self._socket = 0
         self._journey = ""
         self._intended = 0
+        self._marked: set[str] = set()  # messages that this app has marked read
         self.user = User()
         self.extras = books.target.extras
+
+    def on_stop(self) -> None:
+        """See Locust's User: the page is closed."""
+        self.api.close()
+        self.books.strange += self.api.unasked
 
     def pushed(self, action: str, push: Any, arrived: int) -> None:
         """Take in a push that is on record; for the person's half."""
@@ -87,17 +88,19 @@ class App(FastHttpUser):
 
     def call(self, operation: str, body: Any = None, *, expect: tuple[int, ...] = (), **fields: Any) -> Any:
         """See Actor."""
-        self._leave_if_finished()
+        self.leave_if_finished()
         row = ALL_OPERATIONS[operation]
-        intended, journey = self._take_intended(), self._journey
+        # Connecting is part of what the person waits for, so it begins here and not when it was sent.
+        intended, journey = self._take_intended() or clock.now(), self._journey
         called = self.api.call(row, body, fields, expect=expect)
         self.books.recorder.sample(
             Kind.REQUEST,
             operation,
             journey=journey,
             user=self.number,
-            intended=intended or called.sent,
+            intended=intended,
             sent=called.sent,
+            first=called.first,
             arrived=called.arrived,
             seen=called.seen,
             outcome=called.outcome,
@@ -112,7 +115,7 @@ class App(FastHttpUser):
                 called.data,
                 me=self.user.id,
                 accepted=_accepted(called.outcome, called.status),
-                intended=intended or called.sent,
+                intended=intended,
                 sent=called.sent,
                 settled=called.arrived,
             )
@@ -122,6 +125,29 @@ class App(FastHttpUser):
             self.books.refused(operation, called.error, called.text)
             raise Refused(operation, called.status, called.text)
         raise Unanswered(f"{operation}: {called.error}")
+
+    def _on_https_open(self, opened: Opened) -> None:
+        """Write down that a call opened a connection. One that could not be opened is that call's failure."""
+        self._phase(Kind.CONNECT, "https.connect", opened.began, opened.secured)
+        self._phases("https.connect", opened)
+
+    def _phases(self, connect: str, opened: Opened | Connected) -> None:
+        """Write down what a connect was made of. A plain connection has no TLS."""
+        self._phase(Kind.PHASE, f"{connect}.tcp", opened.began, opened.connected)
+        if opened.secured > opened.connected:
+            self._phase(Kind.PHASE, f"{connect}.tls", opened.connected, opened.secured)
+
+    def _phase(self, kind: Kind, operation: str, began: int, ended: int) -> None:
+        self.books.recorder.sample(
+            kind,
+            operation,
+            journey=self._journey,
+            user=self.number,
+            intended=began,
+            sent=began,
+            arrived=ended,
+            seen=ended,
+        )
 
     def together(self, *calls: Callable[[], Any]) -> None:
         """See Actor."""
@@ -140,29 +166,48 @@ class App(FastHttpUser):
 
     def open_socket(self) -> None:
         """See Actor."""
-        self._leave_if_finished()
+        self.leave_if_finished()
         self.close_socket()
-        books, me = self.books, self.user.id
-        timeout = books.scenario.client.timeout_s
         link = Link(self._on_push, self._on_cut)
+        self.connect(link)
+        self._link, self._socket = link, self.books.next_socket()
+        self.authenticate(link, self._socket)
+        self.books.arrived_online(self.number)
+        interval_s = self.books.scenario.client.ping_interval_s
+        gevent.spawn(self.keep_pinging, link, interval_s, lambda: link is self._link)
+
+    def connect(self, link: Link) -> None:
+        """Do the handshakes of a socket of this person. Raises Unanswered."""
+        books, timeout = self.books, self.books.scenario.client.timeout_s
 
         def connect() -> None:
-            link.connect(books.target.wss, books.tls, timeout=timeout)
+            self._phases("wss.connect", link.connect(books.target.wss, books.tls, timeout=timeout))
 
-        self._attempt(Kind.CONNECT, "wss.connect", 0, connect)
-        self._link, self._socket = link, books.next_socket()
-        answer = self._request(
-            Authenticate(action="authenticate", token=self.api.token), where=lambda user: user.id == me
-        )
+        self.attempt(Kind.CONNECT, "wss.connect", 0, connect)
+
+    def authenticate(self, link: Link, socket: int) -> None:
+        """Sign in on a socket, which is online from then on. Raises Refused or Unanswered."""
+        self.leave_if_finished()
+        ledger, me, timeout = self.books.ledger, self.user.id, self.books.scenario.client.timeout_s
         assert me is not UNSET
-        books.ledger.online(me, self._socket, sent=answer.sent, at=answer.arrived)
-        books.arrived_online(self.number)
-        gevent.spawn(self._keep_pinging, link)
+        frame = Authenticate(action="authenticate", token=self.api.token)
+        try:
+            answer = self.attempt(
+                Kind.SOCKET,
+                "wss.authenticate",
+                0,
+                lambda: link.request(frame, timeout=timeout, where=lambda user: user.id == me),
+            )
+        except Unanswered:
+            ledger.perhaps_online(me)
+            raise
+        assert answer is not None
+        ledger.online(me, socket, sent=answer.sent, at=answer.arrived)
 
     def close_socket(self) -> None:
         """See Actor."""
         if link := self._let_go():
-            link.close(timeout=_CLOSE_TIMEOUT_S)
+            link.close(timeout=CLOSE_TIMEOUT_S)
             self.books.strange += link.strange
 
     def drop_socket(self) -> None:
@@ -180,7 +225,7 @@ class App(FastHttpUser):
 
     def tell(self, frame: Action) -> None:
         """See Actor. Silence means yes: a refusal comes as a frame of its own, and is written down then."""
-        self._leave_if_finished()
+        self.leave_if_finished()
         operation, intended = f"wss.{frame.action}", self._take_intended()
         key = ""
         if isinstance(frame, SendSignal):
@@ -234,9 +279,11 @@ class App(FastHttpUser):
         """See Actor."""
         intended = self._intended
         received = self._request(frame, where=_same_chat(getattr(frame, "chat_id", None)), expect=expect)
-        if isinstance(received.data, CallData) and (owed := call_owed(frame.action, received.data)):
-            marker, to = owed
-            self._owes(marker, CALL, to, intended or received.sent, received.sent, received.arrived)
+        if isinstance(received.data, CallData):
+            assert self.user.id is not UNSET
+            if owed := self.books.ledger.call_owed(frame.action, received.data, self.user.id):
+                marker, to = owed
+                self._owes(marker, CALL, to, intended or received.sent, received.sent, received.arrived)
         page = received.frame.pagination
         key = UNSET if page is UNSET else page.last_evaluated_key
         return Answer(received.data, key)
@@ -251,50 +298,67 @@ class App(FastHttpUser):
         to: Id = chat.user.id
         key, marked = run.ledger.mark(text)
         frame = SendMessage(action="send-message", chat_id=chat.id, message=MessageText(text=marked))
-        accepted, stamps = Accepted.UNKNOWN, [0]
+        answer = self._request_that_owes(
+            frame,
+            lambda _, **how: run.ledger.settle(key, CHAT, sender=me, recipient=to, **how),
+            where=lambda data: data.message.text == marked,
+            on_send=lambda at: run.ledger.sending(key, to, sent=at),
+        )
+        run.ledger.waits_for(answer.data.message, sender=me, recipient=to, sent=answer.sent)
+
+    def mark_read(self, chat: Chat, messages: list[Message]) -> None:
+        """See Actor. Each message once: a list may bring one whose push is still to come."""
+        ledger, me, socket = self.books.ledger, self.user.id, self._socket
+        assert chat.id is not UNSET
+        assert me is not UNSET
+        unread = [each for each in messages if str(each.id) not in self._marked]
+        marks = {str(each.id): ReadMark(status="read") for each in unread}
+        if not marks:
+            return
+
+        def owe(answer: Received | None, **how: Any) -> None:
+            # What the target does not name it did not change: that owes nobody anything.
+            changed = [each for each in unread if answer is None or str(each.id) in answer.data.messages_map]
+            ledger.marked_read(changed, reader=me, socket=socket, **how)
+
+        self._request_that_owes(
+            UpdateMessages(action="update-messages", chat_id=chat.id, messages_map=marks),
+            owe,
+            where=lambda data: not marks.keys().isdisjoint(data.messages_map),
+        )
+        self._marked |= marks.keys()
+
+    def _request_that_owes(
+        self,
+        frame: Action,
+        owe: Callable[..., None],
+        *,
+        where: Callable[[Any], bool],
+        on_send: Callable[[int], None] = lambda _: None,
+    ) -> Received:
+        """Do a request that others hear of; `owe(answer, **how)` writes that down, whatever came of it.
+
+        `how` is what `Ledger.settle` is told of the request. Raises Refused or Unanswered.
+        """
+        intended, sent = self._intended, 0
+        answer, accepted = None, Accepted.UNKNOWN
 
         def sending(at: int) -> None:
-            stamps[0] = at
-            run.ledger.sending(key, to, sent=at)
+            nonlocal sent
+            sent = at
+            on_send(at)
 
-        intended = self._intended
         try:
-            answer = self._request(frame, where=lambda data: data.message.text == marked, on_send=sending)
+            answer = self._request(frame, where=where, on_send=sending)
             accepted = Accepted.YES
         except Refused as refusal:
             accepted = _accepted(Outcome.FAILED, refusal.status)
             raise
         finally:
-            if stamps[0]:
-                run.ledger.settle(
-                    key,
-                    CHAT,
-                    sender=me,
-                    recipient=to,
-                    accepted=accepted,
-                    intended=intended or stamps[0],
-                    sent=stamps[0],
-                    settled=clock.now(),
-                )
-        run.ledger.waits_for(answer.data.message, sender=me, recipient=to)
-
-    def mark_read(self, chat: Chat, messages: list[Message]) -> None:
-        """See Actor."""
-        me = self.user.id
-        assert chat.id is not UNSET
-        assert me is not UNSET
-        marks = {str(each.id): ReadMark(status="read") for each in messages}
-        intended = self._intended
-        answer = self._request(
-            UpdateMessages(action="update-messages", chat_id=chat.id, messages_map=marks),
-            where=lambda data: not marks.keys().isdisjoint(data.messages_map),
-        )
-        for each in messages:
-            # Only messages that the target says it changed: one marked before owes nobody anything.
-            if str(each.id) in answer.data.messages_map and each.sender is not UNSET:
-                assert each.sender.id is not UNSET
-                stamps = intended or answer.sent, answer.sent, answer.arrived
-                self._owes(f"read:{each.id}", RECEIPT, each.sender.id, *stamps)
+            if sent:
+                how = {"intended": intended or sent, "sent": sent, "settled": clock.now()}
+                owe(answer, accepted=accepted, **how)
+        return answer
 
     def _request(
         self,
@@ -305,12 +369,12 @@ class App(FastHttpUser):
         expect: tuple[int, ...] = (),
     ) -> Received:
         """Do one wss request. Raises Refused or Unanswered."""
-        self._leave_if_finished()
+        self.leave_if_finished()
         link, operation = self._link, f"wss.{frame.action}"
         if link is None:
             raise Unanswered(f"{operation}: no socket")
         timeout = self.books.scenario.client.timeout_s
-        received = self._attempt(
+        received = self.attempt(
             Kind.SOCKET,
             operation,
             self._take_intended(),
@@ -320,7 +384,7 @@ class App(FastHttpUser):
         assert received is not None
         return received
 
-    def _attempt(
+    def attempt(
         self,
         kind: Kind,
         operation: str,
@@ -328,8 +392,12 @@ class App(FastHttpUser):
         do: Callable[[], Received | None],
         *,
         expect: tuple[int, ...] = (),
+        wanted: Callable[[], bool] = lambda: True,
     ) -> Received | None:
-        """Do one thing on the socket, write it down, then say how it went. Raises Refused or Unanswered."""
+        """Do one thing on the socket, write it down, then say how it went. Raises Refused or Unanswered.
+
+        What breaks when it is not `wanted` any more, we have given up ourselves.
+        """
         began = clock.now()
         received, outcome, error, status = None, Outcome.OK, "", 0
         try:
@@ -341,7 +409,7 @@ class App(FastHttpUser):
         except NoAnswer:
             outcome, error = Outcome.TIMEOUT, "no answer in time"
         except LinkError as failure:
-            outcome, error = Outcome.BROKEN, str(failure)
+            outcome, error = Outcome.BROKEN if wanted() else Outcome.CANCELLED, str(failure)
         now = clock.now()
         sent = received.sent if received else began
         self.books.recorder.sample(
@@ -366,38 +434,43 @@ class App(FastHttpUser):
             raise Unanswered(f"{operation}: {error}")
         return received
 
-    def _keep_pinging(self, link: Link) -> None:
+    def keep_pinging(self, link: Link, interval_s: float, in_use: Callable[[], bool]) -> None:
         """Ping as the app does: soon after coming online, then some time after each answer."""
-        client = self.books.scenario.client
+        timeout = self.books.scenario.client.timeout_s
         due = clock.now() + clock.ns(FIRST_PING_S)
         while True:
             gevent.sleep(max(0, due - clock.now()) / clock.SECOND)
-            if link.ended or link is not self._link or self.books.finishing:
+            if link.ended or not in_use() or self.books.finishing:
                 return
             try:
-                self.ping(due)
+                self.attempt(Kind.PING, "wss.ping", due, lambda: link.ping(timeout=timeout), wanted=in_use)
             except (Refused, Unanswered):
                 return  # a lost answer ends the chain, as it does in the app
-            due = clock.now() + clock.ns(client.ping_interval_s)
-
-    def ping(self, due: int) -> None:
-        """Ping once, as it should have been at `due`. Raises Refused or Unanswered."""
-        link, timeout = self._link, self.books.scenario.client.timeout_s
-        if link is None:
-            raise Unanswered("wss.ping: no socket")
-        self._attempt(Kind.PING, "wss.ping", due, lambda: link.ping(timeout=timeout))
+            due = clock.now() + clock.ns(interval_s)
 
     def _on_push(self, action: str, data: Any, arrived: int, seen: int) -> None:
-        """Take in a push: on record first, then to the person."""
+        self.take_in(self._socket, action, data, arrived, seen, hear=self.pushed)
+
+    def take_in(
+        self,
+        socket: int,
+        action: str,
+        data: Any,
+        arrived: int,
+        seen: int,
+        *,
+        hear: Callable[[str, Any, int], None] | None = None,
+    ) -> None:
+        """Take in a push on a socket of this person: on record first, then to the person, who may `hear`."""
         me = self.user.id
         try:
             assert me is not UNSET
             if isinstance(data, Frame):
                 self._told_no(action, data, arrived, seen)
                 return
-            push = _inside(data)
-            self.books.ledger.pushed(action, push, me, self._socket, arrived=arrived, seen=seen)
-            self.pushed(action, push, arrived)
+            push = self.books.ledger.pushed(action, data, me, socket, arrived=arrived, seen=seen)
+            if hear:
+                hear(action, push, arrived)
         except Exception as error:
             # The reader must go on, but what was lost here is lost from the books.
             self.books.trouble(f"a push ({action}) could not be taken in: {type(error).__name__}: {error}")
@@ -428,7 +501,7 @@ class App(FastHttpUser):
 
     # --- Time ---
 
-    def _leave_if_finished(self) -> None:
+    def leave_if_finished(self) -> None:
         if self.books.finishing:
             raise Finished
 
@@ -489,17 +562,6 @@ def _accepted(outcome: Outcome, status: int) -> Accepted:
     if 400 <= status < 500:
         return Accepted.NO
     return Accepted.YES if outcome is Outcome.OK else Accepted.UNKNOWN
-
-
-def _inside(data: Any) -> Any:
-    """Return what a push is about: its alert, its signal, or all of it."""
-    match data:
-        case AlertData():
-            return data.alert
-        case SignalData():
-            return msgspec.json.decode(data.signal, type=Signal)
-        case _:
-            return data
 
 
 def _same_chat(chat_id: Id | None) -> Callable[[Any], bool] | None:

@@ -27,6 +27,7 @@ from locust.exception import StopUser
 import loadtests.locustfile  # noqa: F401 - because it listens to Locust's events: all the wiring
 from loadtests import clock, wire
 from loadtests.app import App
+from reports.sample import Kind
 from scenarios.actor import Finished, Unhappy
 from scenarios.calibration import Account, Orders, Stream
 from talkamie.contract import (
@@ -48,10 +49,12 @@ class Stage:
         self.begun = Bell()
         self.begin = 0
         drill = orders.drill
-        self.seats: list[tuple[Account, Stream | None, int]] = [
-            (orders.me, stream, number) for stream in drill.streams for number in range(stream.devices)
+        self.seats: list[tuple[Account, Stream | None, range]] = [
+            (orders.me, stream, range(number, drill.starts(stream), stream.devices))
+            for stream in drill.streams
+            for number in range(stream.devices)
         ]
-        self.seats += [(orders.partner, None, 0)] * drill.listeners
+        self.seats += [(orders.partner, None, range(0))] * drill.listeners
         self._waited_for = len(self.seats)
         self._busy = len(self.seats) - drill.listeners
 
@@ -111,7 +114,7 @@ class Device(App):
     @task
     def live(self) -> None:
         """Take part in the drill."""
-        account, stream, number = self.stage.seats[self.number]
+        account, stream, starts = self.stage.seats[self.number]
         self.user, self.api.token = User(id=account.id), account.token
         if stream is None or stream.on_socket:
             self.open_socket()
@@ -122,15 +125,20 @@ class Device(App):
             self._over.wait()
         else:
             with self.journey(str(self.number)):
-                self._follow(stream, number)
+                self._follow(stream, starts)
             self.stage.done()
         raise StopUser
 
-    def _follow(self, stream: Stream, number: int) -> None:
+    def _follow(self, stream: Stream, starts: range) -> None:
         act = self._act_of(stream.what)
+        streams = self.stage.orders.drill.streams
+        # Streams of one rate take turns: none meets another at the target.
+        begin = self.stage.begin + round(
+            streams.index(stream) / len(streams) * clock.SECOND / stream.per_s
+        )
         under_way = []
-        for each in range(number, self.stage.orders.drill.starts(stream), stream.devices):
-            due = self.stage.begin + round(each * clock.SECOND / stream.per_s)
+        for each in starts:
+            due = begin + round(each * clock.SECOND / stream.per_s)
             gevent.sleep(max(0, due - clock.now()) / clock.SECOND)
             doing = gevent.spawn(self._do, act, due)
             under_way.append(doing)
@@ -144,6 +152,13 @@ class Device(App):
             act()
         except (Unhappy, Finished):
             pass  # it is on record
+
+    def _ping(self) -> None:
+        link, timeout = self._link, self.books.scenario.client.timeout_s
+        assert link is not None
+        self.attempt(
+            Kind.PING, "wss.ping", self._take_intended(), lambda: link.ping(timeout=timeout), wanted=lambda: True
+        )
 
     def _act_of(self, what: str) -> Callable[[], Any]:
         """Return what does one thing: nothing may wait between its call and the taking of `intended`."""
@@ -160,7 +175,7 @@ class Device(App):
         }
         match what:
             case "wss.ping":
-                return lambda: self.ping(self._take_intended())
+                return self._ping
             case "wss.send-message":
                 return lambda: self.say(chat, f"number {next(texts)}")
             case _ if what in frames:

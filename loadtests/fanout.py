@@ -2,72 +2,66 @@
 
 Rule: nobody asks the target whether it delivered. A sender writes down what it sent and for whom, a
 recipient what came in, each socket when it was online; `reports.deliveries` joins the three after the run
-and says for every message and recipient what became of it.
+and says for every message and recipient's socket what became of it. `loadtests.keys` says how a push finds
+its send.
 
-Nothing on the wire carries a request id, so each kind of push has a key that both sides can tell:
+Whom a message is for, by the protocol:
 
-    chat.delivered      new-message      a marker in front of the text: `lt:<run>:<number>`
-    alert.delivered     alert            what it is about, and its status: `alert:<id>:<status>`
-    receipt.delivered   update-messages  the message that was read: `read:<id>`
-    presence.delivered  update-chats     the message that reached its waiting recipient: `delivered:<id>`
-    call.delivered      user-calling …   the call, and what happened: `call:<id>:<action>`
-    signal.delivered    signal           a marker in the description or the candidate
+    new-message         every socket of the other party of the chat
+    update-messages     every socket of both parties, but the one that asked: that has the answer
+    update-chats        every socket of each who wrote while somebody was away, once they authenticate
+    alert               every socket of whoever the request, schedule or review is for
+    user-calling        every socket of the callee, if the call rings
+    call-accepted, …    every socket of the other party; of two who hang up at once, only the slower hears it
+    signal              every socket of the other party, never the sender's own
 """
 
 from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 from msgspec import UNSET
 
+from loadtests.keys import (
+    ALERT,
+    CHAT,
+    PRESENCE,
+    RECEIPT,
+    call_key,
+    call_owed,
+    inside,
+    keys_of,
+    mark_signal,
+    request_key,
+    schedule_key,
+)
 from loadtests.recorder import Recorder
 from reports.sample import Accepted
 from talkamie.contract import (
     Alert,
     CallData,
-    Chat,
-    ChatRequest,
-    ChatsUpdate,
     ConnectRequest,
     Id,
     Message,
     MessageData,
-    MessagesUpdate,
-    Review,
-    Schedule,
     Scheduled,
     SendSignal,
-    Signal,
+    UserRef,
 )
 
-CHAT, ALERT, RECEIPT = "chat.delivered", "alert.delivered", "receipt.delivered"
-PRESENCE, CALL, SIGNAL = "presence.delivered", "call.delivered", "signal.delivered"
-
-_TOLD = {
-    "call-user": "user-calling",
-    "accept-call": "call-accepted",
-    "reject-call": "call-rejected",
-    "end-call": "call-ended",
-}
-"""What the other party of a call hears of each step."""
-
 _EARLY_LIMIT = 100_000  # pushes that beat the answer of their own request wait here for it
+Entry = tuple[str, str]  # (key, recipient)
 
 
-def call_owed(action: str, data: CallData) -> tuple[str, Id] | None:
-    """Return what a step of a call, once answered, owes the other party: key and recipient."""
-    call = data.call
-    if call.user is UNSET or call.user.id is UNSET:
-        return None
-    if action == "call-user" and call.status != "ringing":
-        return None  # nobody was there: nothing rings
-    if action == "end-call" and call.status == "rejected":
-        return None  # the app says so by itself after a no, and the other knows
-    return f"call:{call.id}:{_TOLD[action]}", call.user.id
+@dataclass(slots=True)
+class _Open:
+    """A message under way: when it was sent, and how many sockets have not had it."""
+
+    sent: int
+    left: int
 
 
 class Ledger:
@@ -78,13 +72,14 @@ class Ledger:
         self._prefix = f"lt:{run}:"
         self._numbers = itertools.count(1)
         self._online: defaultdict[str, set[int]] = defaultdict(set)
-        self._open: dict[tuple[str, str], int] = {}  # (key, recipient) -> sent
-        self._early: dict[tuple[str, str], int] = {}  # (key, recipient) -> arrived
-        self._waiting: defaultdict[str, list[tuple[str, str]]] = defaultdict(
-            list
-        )  # recipient -> (id, sender)
+        self._came: dict[str, tuple[int, int]] = {}  # user -> (sent, at) of their last coming online
+        self._open: dict[Entry, _Open] = {}
+        self._early: dict[Entry, list[int]] = {}  # instants of arrival
+        self._over: dict[Entry, int] = {}  # whoever was told that a call has ended -> arrived
+        self._waiting: defaultdict[str, list[Entry]] = defaultdict(list)  # recipient -> (id, sender)
         self._requests: dict[tuple[str, str], str] = {}  # (from, to) -> id of the connection request
         self._asked: dict[tuple[str, str], str] = {}  # (from, to) -> id of the message request's message
+        self._last: tuple[str, Any, Any, list[tuple[str, str]] | None] = ("", None, None, [])
         self.foreign = 0  # pushes with something that is not from this run
 
     # --- Sending ---
@@ -92,16 +87,7 @@ class Ledger:
     def mark_signal(self, frame: SendSignal) -> tuple[str, SendSignal]:
         """Return a fresh key, and the same signal with that key in its description or candidate."""
         key = f"{self._prefix}{next(self._numbers)}"
-        signal = msgspec.json.decode(frame.signal, type=Signal)
-        if signal.candidate is not UNSET:
-            # The padding after `ufrag` gives way, so that the frame keeps its size.
-            text = signal.candidate.candidate
-            signal.candidate.candidate = f"{text[: -len(key) - 1]} {key}"
-        elif signal.sdp is not UNSET:
-            signal.sdp = signal.sdp.replace("s=-", f"s={key}", 1)
-        return key, SendSignal(
-            action=frame.action, chat_id=frame.chat_id, signal=msgspec.Raw(msgspec.json.encode(signal))
-        )
+        return key, mark_signal(frame, key)
 
     def mark(self, text: str) -> tuple[str, str]:
         """Return a fresh key, and the text with that key in front of it."""
@@ -110,7 +96,8 @@ class Ledger:
 
     def sending(self, key: str, recipient: Id, *, sent: int) -> None:
         """Open an entry right before the frame is written: the push may beat the answer."""
-        self._open[key, str(recipient)] = sent
+        to = str(recipient)
+        self._open[key, to] = _Open(sent, max(1, len(self._online[to])))
 
     def settle(
         self,
@@ -123,25 +110,54 @@ class Ledger:
         intended: int,
         sent: int,
         settled: int,
+        besides: int = -1,
     ) -> None:
-        """Write down what was sent, once its answer is known or was given up."""
+        """Write down what was sent, once its answer is known or was given up.
+
+        `besides` is the sender's socket that is left out, because it has the answer.
+        """
         entry = (key, str(recipient))
-        if (arrived := self._early.pop(entry, 0)) or accepted == Accepted.NO:
+        early = self._early.pop(entry, ())
+        for arrived in early:
+            self._recorder.delivered(operation, arrived - sent)
+        if accepted == Accepted.NO:
             self._open.pop(entry, None)
-            if arrived:
-                self._recorder.delivered(operation, arrived - sent)
-        elif operation != CHAT:
-            self._open[entry] = sent
+        elif operation != CHAT:  # that was opened as it was sent
+            due = len(self._online[entry[1]] - {besides})
+            left = (due if besides >= 0 else max(1, due)) - len(early)
+            if left > 0:
+                self._open[entry] = _Open(sent, left)
         self._recorder.send(
             key,
             operation,
             sender=str(sender),
-            recipient=str(recipient),
+            recipient=entry[1],
             accepted=accepted,
             intended=intended,
             sent=sent,
             settled=settled,
+            besides=besides,
         )
+
+    def marked_read(self, messages: list[Message], *, reader: Id, socket: int, **how: Any) -> None:
+        """Write down read receipts that `socket` asked for: both their writers and the reader hear of them.
+
+        The reader does so on every other socket. `how` is what `settle` is told besides.
+        """
+        for message in messages:
+            if message.sender is not UNSET and message.sender.id is not UNSET:
+                key = f"read:{message.id}"
+                self.settle(key, RECEIPT, sender=reader, recipient=message.sender.id, **how)
+                self.settle(key, RECEIPT, sender=reader, recipient=reader, besides=socket, **how)
+
+    def call_owed(self, action: str, data: CallData, me: Id) -> tuple[str, Id] | None:
+        """Return what a step of a call, once answered, owes the other party: key and recipient.
+
+        A call that I was told is over has nobody left to tell.
+        """
+        if action == "end-call" and (call_key(data.call.id, "call-ended"), str(me)) in self._over:
+            return None
+        return call_owed(action, data)
 
     def called(
         self,
@@ -158,7 +174,7 @@ class Ledger:
         """Write down the alert that an https operation owes somebody, by the rules of the contract."""
         key = self._alert_owed(operation, fields, data, str(me)) if accepted == Accepted.YES else None
         if isinstance(data, MessageData | Scheduled):
-            self.waits_for(data.message, sender=me, recipient=fields["id"])
+            self.waits_for(data.message, sender=me, recipient=fields["id"], sent=sent)
         if key:
             of_schedule = operation == "update-schedule"  # its path names the schedule, not whom it is with
             to = data.attendee.id if of_schedule else fields["id"]
@@ -187,9 +203,9 @@ class Ledger:
                 self._asked[me, str(fields["id"])] = str(data.message.id)
                 return f"alert:{data.message.id}:pending"
             case "accept-message-request":
-                return _request_key(data.chat, "accepted")
+                return request_key(data.chat, "accepted")
             case "reject-message-request":
-                return _request_key(data.chat, "rejected")
+                return request_key(data.chat, "rejected")
             case "cancel-connection-request":
                 request = self._requests.get((me, str(fields["id"])))
                 return f"alert:{request}:canceled" if request else None
@@ -197,28 +213,45 @@ class Ledger:
                 entry = (self._asked.get((me, str(fields["id"])), ""), me)
                 waiting = self._waiting[str(fields["id"])]
                 self._waiting[str(fields["id"])] = [each for each in waiting if each != entry]
-                return _request_key(data.chat, "canceled")
+                return request_key(data.chat, "canceled")
             case "schedule-call":
-                return _schedule_key(data.schedule)
+                return schedule_key(data.schedule)
             case "update-schedule":
-                return _schedule_key(data)
+                return schedule_key(data)
             case "review-user":
                 return f"alert:{data.review.id}:posted"
             case _:
                 return None
 
-    def waits_for(self, message: Message, *, sender: Id, recipient: Id) -> None:
-        """Remember a message that its recipient was not there to get: the sender is told when they come."""
-        if message.delivery is not UNSET and message.delivery.status == "sent":
-            self._waiting[str(recipient)].append((str(message.id), str(sender)))
-
     # --- Coming and going ---
+
+    def waits_for(self, message: Message, *, sender: Id, recipient: Id, sent: int) -> None:
+        """Remember a message that its recipient was not there to get: the sender is told when they come.
+
+        They may have come since it was sent: the target stored it before, and has told the sender then.
+        """
+        if message.delivery is UNSET or message.delivery.status != "sent":
+            return
+        to, entry = str(recipient), (str(message.id), str(sender))
+        if self._came.get(to, (0, 0))[1] <= sent:
+            self._waiting[to].append(entry)
+        elif self._online[to]:
+            self._tell_of(to, [entry])
+        # Else they came and went meanwhile, and nobody can say whether it was stored before or after.
 
     def online(self, user: Id, socket: int, *, sent: int, at: int) -> None:
         """A socket is authenticated since `at`, on a request of `sent`: whoever wrote meanwhile learns it."""
-        self._online[str(user)].add(socket)
-        self._recorder.presence(str(user), socket, online=True, at=at)
-        for message, sender in self._waiting.pop(str(user), ()):
+        who = str(user)
+        if not self._online[who]:
+            self._came[who] = sent, at
+        self._online[who].add(socket)
+        self._recorder.presence(who, socket, online=True, at=at)
+        self._tell_of(who, self._waiting.pop(who, []))
+
+    def _tell_of(self, user: str, waiting: list[Entry]) -> None:
+        """Write down that senders are told of messages which reached `user` by their last coming online."""
+        for message, sender in waiting:
+            sent, at = self._came[user]
             self.settle(
                 f"delivered:{message}",
                 PRESENCE,
@@ -230,6 +263,10 @@ class Ledger:
                 settled=at,
             )
 
+    def perhaps_online(self, user: Id) -> None:
+        """An authenticate had no answer: nobody can say whether the senders of what waits are told now."""
+        self._waiting.pop(str(user), None)
+
     def offline(self, user: Id, socket: int, *, at: int) -> None:
         """A socket closes, or is found closed: nothing is due on it from here on."""
         self._online[str(user)].discard(socket)
@@ -237,89 +274,64 @@ class Ledger:
 
     # --- Arriving ---
 
-    def pushed(self, action: str, push: Any, me: Id, socket: int, *, arrived: int, seen: int) -> None:
-        """Write down what a pushed frame brought to this socket."""
-        for operation, key in self._keys(action, push, str(me)):
-            entry = (key, str(me))
-            if sent := self._open.pop(entry, 0):
-                self._recorder.delivered(operation, arrived - sent)
+    def pushed(self, action: str, data: Any, me: Id, socket: int, *, arrived: int, seen: int) -> Any:
+        """Write down what a pushed frame brought to this socket; return what it is about.
+
+        Copies of one frame come as the same object to one socket after the other: only the first is read.
+        """
+        name, last, push, keys = self._last
+        if data is not last or action != name:
+            push = inside(data)
+            keys = keys_of(action, push, self._prefix)
+            self._last = action, data, push, keys
+            self._note(push)
+        if keys is None:
+            self.foreign += 1
+            return push
+        who, recorder = str(me), self._recorder
+        for operation, key in keys:
+            entry = (key, who)
+            if waiting := self._open.get(entry):
+                recorder.delivered(operation, arrived - waiting.sent)
+                waiting.left -= 1
+                if not waiting.left:
+                    del self._open[entry]
             elif len(self._early) < _EARLY_LIMIT:
-                self._early[entry] = arrived
-            self._recorder.arrival(
-                key, operation, recipient=str(me), socket=socket, arrived=arrived, seen=seen
-            )
+                self._early.setdefault(entry, []).append(arrived)
+            if action == "call-ended":
+                self._over[entry] = arrived
+            recorder.arrival(key, operation, who, socket, arrived, seen)
+        return push
 
-    def _keys(self, action: str, push: Any, me: str) -> Iterator[tuple[str, str]]:
+    def _note(self, push: Any) -> None:
+        """Remember which request an alert is about: the answer to it will not say."""
         match push:
-            case CallData():
-                yield CALL, f"call:{push.call.id}:{action}"
-            case Signal():
-                text = (push.sdp or "") if push.candidate is UNSET else push.candidate.candidate
-                if (at := text.find(self._prefix)) >= 0:
-                    yield SIGNAL, text[at:].split(maxsplit=1)[0]
-                else:
-                    self.foreign += 1
-            case MessageData(message=message):
-                text = message.text or ""
-                if text.startswith(self._prefix):
-                    yield CHAT, text.split(" ", 1)[0]
-                else:
-                    self.foreign += 1
-            case Alert():
-                yield from self._alert_keys(push)
-            case MessagesUpdate(messages_map=messages):
-                for message in messages.values():
-                    ours = message.sender is not UNSET and str(message.sender.id) == me
-                    if ours and message.delivery is not UNSET and message.delivery.status == "read":
-                        yield RECEIPT, f"read:{message.id}"
-            case ChatsUpdate(chats_map=chats):
-                for chat in chats.values():
-                    for delivered in chat.messages_map.values():
-                        yield PRESENCE, f"delivered:{delivered.id}"
-
-    def _alert_keys(self, alert: Alert) -> Iterator[tuple[str, str]]:
-        if isinstance(request := alert.connect_request, ConnectRequest):
-            if request.from_ is not UNSET and request.to is not UNSET:
-                self._requests[str(request.from_.id), str(request.to.id)] = str(request.id)
-            yield ALERT, f"alert:{request.id}:{request.status}"
-        elif isinstance(alert.schedule, Schedule):
-            yield ALERT, _schedule_key(alert.schedule)
-        elif isinstance(alert.review, Review):
-            yield ALERT, f"alert:{alert.review.id}:posted"
-        elif alert.type == "message-request" and alert.chat is not UNSET and alert.chat.request is not UNSET:
-            status = alert.chat.request.status
-            if status == "pending" and alert.message is not UNSET:
-                yield ALERT, f"alert:{alert.message.id}:pending"
-            else:
-                yield ALERT, _request_key(alert.chat, str(status))
+            case Alert(
+                connect_request=ConnectRequest(from_=UserRef() as asker, to=UserRef() as asked) as request
+            ):
+                self._requests[str(asker.id), str(asked.id)] = str(request.id)
 
     # --- Ending ---
 
     def outstanding(self, now: int, deadline: int) -> int:
-        """Return how many pushes may still come to somebody who is online: sent less than a deadline ago."""
+        """Return how many messages may still come to somebody online: sent less than a deadline ago."""
         return sum(
-            now - sent < deadline and bool(self._online[recipient])
-            for (_, recipient), sent in self._open.items()
+            now - each.sent < deadline and bool(self._online[recipient])
+            for (_, recipient), each in self._open.items()
         )
 
     def forget(self, before: int) -> None:
         """Drop what was sent, or came in, before an instant and never met: the rows on disk remember it."""
-        self._open = {entry: at for entry, at in self._open.items() if at >= before}
-        self._early = {entry: at for entry, at in self._early.items() if at >= before}
+        self._open = {entry: each for entry, each in self._open.items() if each.sent >= before}
+        self._early = {entry: times for entry, times in self._early.items() if times[-1] >= before}
+        self._over = {entry: at for entry, at in self._over.items() if at >= before}
 
     @property
     def sockets(self) -> int:
         """Return how many sockets are online."""
         return sum(map(len, self._online.values()))
 
-
-def _request_key(chat: Chat, status: str) -> str:
-    """Return the key of a message request's fate: by the request, since one chat may see several."""
-    request = chat.request if chat.request is not UNSET else ChatRequest()
-    return f"alert:{request.id or chat.id}:{status}"
-
-
-def _schedule_key(schedule: Schedule) -> str:
-    """Return the key of a schedule as it was told: moved, it is told again, under its new title and time."""
-    begins = schedule.timeslot.from_ if schedule.timeslot is not UNSET else ""
-    return f"alert:{schedule.id}:{begins}:{schedule.title or ''}"
+    @property
+    def people(self) -> int:
+        """Return how many people have a socket that is online."""
+        return sum(map(bool, self._online.values()))

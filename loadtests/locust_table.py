@@ -23,10 +23,13 @@ def feed(stats: RequestStats, second: Second) -> None:
     took: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     size: Counter[tuple[str, str]] = Counter()
     failed: Counter[tuple[str, str, str]] = Counter()
-    for kind, operation, _, outcome, _, intended, _, arrived, _, _, length, error in second.samples:
-        if kind in (Kind.STEP, Kind.NOTICE) or outcome == Outcome.CANCELLED:
+    for kind, operation, _, outcome, _, intended, _, _, arrived, _, _, length, error in second.samples:
+        if kind in (Kind.STEP, Kind.NOTICE, Kind.PHASE) or outcome == Outcome.CANCELLED:
             continue
-        row = (ALL_OPERATIONS[operation].method if kind == Kind.REQUEST else "WSS", operation)
+        row = (
+            ALL_OPERATIONS[operation].method if kind == Kind.REQUEST else operation.split(".")[0].upper(),
+            operation,
+        )
         took[row].append(arrived - intended)
         size[row] += length
         if outcome != Outcome.OK:

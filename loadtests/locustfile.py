@@ -23,12 +23,12 @@ from loadtests.app import App
 from loadtests.locust_table import feed
 from loadtests.recorder import Second
 from loadtests.run import Run, live_line
-from loadtests.users import Lurker, Senior, Volunteer
+from loadtests.users import Host, Lurker, Senior, Volunteer, Writer
 from reports.artefact import ArtefactError
 from scenarios import workload
 from scenarios.people import Habits
 
-__all__ = ["Lurker", "Senior", "Volunteer"]
+__all__ = ["Host", "Lurker", "Senior", "Volunteer", "Writer"]
 
 EXIT_USAGE, EXIT_INVALID, EXIT_UNUSABLE = 2, 4, 5
 
@@ -69,6 +69,8 @@ def _prepare(environment: Environment, **_: Any) -> None:
     except targets.TargetError as error:
         _refuse(EXIT_UNUSABLE, str(error))
     options.num_users = options.num_users or scenario.load.users
+    if complaint := scenario.misfit(options.num_users):
+        _refuse(EXIT_USAGE, complaint)
     options.spawn_rate = options.spawn_rate or scenario.load.spawn_rate
     options.run_time = options.run_time or int(scenario.load.run_time_s)
     if options.live:
@@ -113,7 +115,10 @@ def _cast(environment: Environment, scenario: workload.Scenario) -> None:
             picks_up=people.picks_up,
             declines=people.declines,
         )
-    environment.user_classes = [kind for kind in environment.user_classes if kind.weight]
+    for occupant in (Host, Writer):
+        occupant.weight, occupant.fixed_count = 0, len(scenario.rooms.devices)
+        occupant.habits = Habits(mix={}, answers=0.0, accepts=1.0)
+    environment.user_classes = [kind for kind in environment.user_classes if kind.weight or kind.fixed_count]
 
 
 class _Conductor:

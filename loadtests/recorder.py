@@ -53,14 +53,17 @@ class Recorder:
         sent: int,
         arrived: int,
         seen: int,
+        first: int = 0,
         outcome: Outcome = Outcome.OK,
         status: int = 0,
         size: int = 0,
         error: str = "",
     ) -> None:
         """Add one attempt. Instants in ns, `size` in bytes; see `reports.sample`."""
-        row = (kind, operation, journey, outcome, user, intended, sent, arrived, seen, status, size, error)
-        self._rows["samples"].append(row)
+        instants = intended, sent, first, arrived, seen
+        self._rows["samples"].append(
+            (kind, operation, journey, outcome, user, *instants, status, size, error)
+        )
 
     def send(
         self,
@@ -73,13 +76,13 @@ class Recorder:
         intended: int,
         sent: int,
         settled: int,
+        besides: int,
     ) -> None:
         """Add one message and one recipient whom it is for."""
-        self._rows["sends"].append((key, operation, sender, recipient, accepted, intended, sent, settled))
+        row = (key, operation, sender, recipient, accepted, intended, sent, settled, besides)
+        self._rows["sends"].append(row)
 
-    def arrival(
-        self, key: str, operation: str, *, recipient: str, socket: int, arrived: int, seen: int
-    ) -> None:
+    def arrival(self, key: str, operation: str, recipient: str, socket: int, arrived: int, seen: int) -> None:
         """Add one pushed frame that carried something of ours."""
         self._rows["arrivals"].append((key, operation, recipient, socket, arrived, seen))
 
@@ -110,7 +113,7 @@ class Recorder:
 
     def _fold(self, second: Second) -> None:
         took: dict[Group, list[int]] = {group: [] for group in (*GROUPS.values(), "deliveries")}
-        for kind, operation, _, outcome, _, intended, _, arrived, _, _, _, error in second.samples:
+        for kind, operation, _, outcome, _, intended, _, _, arrived, _, _, _, error in second.samples:
             group = GROUPS.get(kind)
             if group is None:
                 continue

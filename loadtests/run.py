@@ -12,8 +12,8 @@ import os
 import platform
 import ssl
 import subprocess
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -36,7 +36,7 @@ from scenarios.workload import Scenario
 
 _WORKER = "local"
 _DRAIN_POLL_S = 0.02
-_LIBRARIES = ("locust", "gevent", "websockets", "geventhttpclient", "msgspec", "pyarrow")
+_LIBRARIES = ("locust", "gevent", "websockets", "httptools", "msgspec", "pyarrow")
 
 
 class Participant(Protocol):
@@ -72,6 +72,7 @@ class Run:
         self.overlooked = 0  # events that a full inbox pushed out
         self.troubles: list[str] = []  # mistakes of our own: they make the run invalid
         self._numbers, self._persons, self._sockets = itertools.count(), itertools.count(), itertools.count(1)
+        self._rooms: defaultdict[str, Iterator[int]] = defaultdict(itertools.count)
         self._people: list[Participant] = []
         self._online_once: set[int] = set()
         self._spawned = 0
@@ -130,6 +131,10 @@ class Run:
     def next_socket(self) -> int:
         """Return the number of the next socket."""
         return next(self._sockets)
+
+    def next_room(self, kind: str) -> int:
+        """Return the number of the next room that has nobody of this kind yet."""
+        return next(self._rooms[kind]) % len(self.scenario.rooms.devices)
 
     def spawned(self, users: int) -> None:
         """Every virtual user has been started; the run is steady once each has been online."""
@@ -190,7 +195,7 @@ class Run:
             "elapsed_s": (clock.now() - self.manifest.origin_ns) / clock.SECOND,
             "phase": self.phase(),
             "users": len(self._people),
-            "online": self.ledger.sockets,
+            "online": self.ledger.people,
             "groups": self.recorder.recent(),
             "counts": dict(self.recorder.counts),
             "failures": dict(self.recorder.failures),

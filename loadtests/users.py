@@ -1,4 +1,4 @@
-"""The people: Senior, Volunteer and Lurker, the Locust users that `locustfile` runs.
+"""The people, each kind a Locust user that `locustfile` runs: Senior, Volunteer, Lurker; Host and Writer.
 
 A virtual user is one person at one screen: one greenlet that does one thing at a time, with the app beside
 it. While the person rests the app goes on: it marks the messages of an open chat read, as the real one does.
@@ -19,8 +19,10 @@ from msgspec import UNSET
 
 from loadtests import clock
 from loadtests.app import App
+from loadtests.devices import Devices
 from scenarios import journeys
 from scenarios.actor import CallNews, Cut, Event, Finished
+from scenarios.journeys import rooms
 from scenarios.people import PAUSES, Habits, dice, person
 from talkamie.contract import (
     RECEIPT_DEBOUNCE_S,
@@ -48,11 +50,12 @@ class VirtualUser(App):
     def __init__(self, environment: Any) -> None:
         super().__init__(environment)
         self._bell = Bell()
+        self.tag = self.books.tag
         self._become_somebody()
 
     def _become_somebody(self) -> None:
         books = self.books
-        self.person = person(books.seed, books.next_person(), type=self.kind, tag=books.tag)
+        self.person = person(books.seed, books.next_person(), type=self.kind, tag=self.tag)
         self.rng = dice(self.person)
         self.user = User()
         self.chats: dict[str, Chat] = {}
@@ -70,9 +73,13 @@ class VirtualUser(App):
     def live(self) -> None:
         """Live until the run is over."""
         try:
-            journeys.live(self, self.habits)
+            self.lead(self.habits)
         except Finished:
             raise StopUser from None
+
+    def lead(self, habits: Habits) -> None:
+        """Lead one's life until the actor raises Finished."""
+        journeys.live(self, habits)
 
     def now(self) -> datetime:
         """See Actor."""
@@ -86,6 +93,7 @@ class VirtualUser(App):
         """See Actor."""
         self.close_socket()
         self.api.forget()
+        self.api.close()  # somebody else comes with a browser of their own
         self._become_somebody()
 
     def open_socket(self) -> None:
@@ -197,7 +205,7 @@ class VirtualUser(App):
         until = clock.now() + clock.ns(seconds)
         self._intended = 0  # what comes after a wait for somebody else has no time of its own
         while not enough():
-            self._leave_if_finished()
+            self.leave_if_finished()
             if self._link is not None and self._link.ended:
                 raise Cut(f"the socket is gone: {self._link.ended}")
             now = clock.now()
@@ -241,3 +249,49 @@ class Lurker(VirtualUser):
     """Is online and reads, and never writes: the noise floor of a run."""
 
     kind = "senior"
+
+
+class Occupant(VirtualUser):
+    """One of the two people of a room, whose names carry a tag of that room: so they find each other."""
+
+    abstract = True
+
+    def __init__(self, environment: Any) -> None:
+        self.room = self.books.next_room(type(self).__name__)
+        super().__init__(environment)
+
+    def _become_somebody(self) -> None:
+        self.tag = f"{self.books.tag}r{self.room:03d}"
+        super()._become_somebody()
+
+    def lead(self, habits: Habits) -> None:
+        """See VirtualUser."""
+        rooms.live(self, habits)
+
+
+class Host(Occupant):
+    """Has as many devices as the room is large, and reads on one of them: all the others only listen."""
+
+    kind = "senior"
+
+    def __init__(self, environment: Any) -> None:
+        super().__init__(environment)
+        plan = self.books.scenario.rooms
+        self._devices = Devices(self, plan.devices[self.room] - 1, plan.ping_interval_s)
+
+    def open_socket(self) -> None:
+        """See Actor. The room is full before its host is there."""
+        self._devices.open()
+        super().open_socket()
+
+    def close_socket(self) -> None:
+        """See Actor. The devices stay for as long as the run lasts."""
+        super().close_socket()
+        if self.books.finishing:
+            self._devices.close()
+
+
+class Writer(Occupant):
+    """Writes to the host of a room, and waits for nobody."""
+
+    kind = "volunteer"

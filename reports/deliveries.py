@@ -2,7 +2,9 @@
 
 Words: a *message* is one (key, operation, recipient) of the sends; one sent again under its own key is still
 one message, the earliest. A *socket* is one (worker, socket number), since numbers are unique within a worker
-only. It is *due* when the recipient had authenticated it by the instant of the send, and not closed it.
+only. It is *due* when the recipient had authenticated it by the instant of the send, and not closed it, and
+when the message does not leave it out (`besides`: what goes to all sockets of both parties goes to those of
+whoever asked for it too, but for the one that has the answer).
 
 Rules, in this order; each arrival gives exactly one row, and so does each due socket without one:
 
@@ -12,14 +14,18 @@ Rules, in this order; each arrival gives exactly one row, and so does each due s
    sent 0.
 3. The first arrival of a message on a socket is its delivery: `on-time` when arrived - sent <= deadline, else
    `late`. Whether presence calls the socket due does not matter: we see it later than the target does.
-4. Every further arrival of it on the same socket: `duplicate`.
+4. Every further arrival of it on the same socket: `duplicate`. So is the first on a socket that is left out,
+   once the target has confirmed the message, because the answer was its copy. Unconfirmed, it is the answer
+   itself, too late, and rule 3 holds.
 5. A due socket without arrival: nothing was due if the target had refused the message; `unknown` if nobody
-   knows whether it did, or if the socket or the run ended before sent + deadline; else `lost`.
-6. A message without a due socket and without an arrival: one row, `offline` (none if it was refused).
+   knows whether it did, if the socket or the run ended before sent + deadline, or if the recipient sent the
+   sender the same (of two who hang up at once the target tells only the slower); else `lost`.
+6. A message without a due socket and without an arrival: one row, `offline` (none if it was refused, or left
+   a socket out: then somebody was there).
 
 `reordered` is a mark on deliveries of chat messages: on the same socket a message of the same sender arrived
-earlier that was sent after this one was `settled`. Sends that overlap have no order, equal arrival stamps
-neither.
+earlier that was sent after this one was `settled`. Sends that overlap have no order. Of equal arrival stamps,
+which are those of one read, the one that was `seen` first came first.
 """
 
 from __future__ import annotations
@@ -55,11 +61,12 @@ def reconcile(
     """
     names = _Names(sends, arrivals, presence)
     messages = _messages(sends, names)
-    sockets = _Sockets(arrivals, presence, names)
+    sockets = _Sockets(sends, arrivals, presence, names)
     match = _matched(messages, names)
+    left_out = _left_out(messages, sends, names, sockets)
     pieces = [
-        _arrived(messages, arrivals, names, sockets.of_arrivals, match, deadline=deadline),
-        _missing(messages, names, sockets, match, deadline=deadline, ended=ended),
+        _arrived(messages, arrivals, names, sockets, match, left_out, deadline=deadline),
+        _missing(messages, names, sockets, match, left_out, deadline=deadline, ended=ended),
     ]
     rows = {column: np.concatenate([piece[column] for piece in pieces]) for column in pieces[0]}
     sort = (
@@ -103,8 +110,8 @@ class _Names:
         self.user, (self.sender, self.recipient, self.arrived_recipient, self.present) = _codes(
             sends["sender"], sends["recipient"], arrivals["recipient"], presence["user"], extra=""
         )
-        self.worker, (self.arrived_worker, self.present_worker) = _codes(
-            arrivals["worker"], presence["worker"], extra=""
+        self.worker, (self.sent_worker, self.arrived_worker, self.present_worker) = _codes(
+            sends["worker"], arrivals["worker"], presence["worker"], extra=""
         )
 
     def code(self, names: pa.Array, name: str) -> int:
@@ -193,17 +200,18 @@ def _messages(sends: pa.Table, names: _Names) -> _Messages:
 
 
 class _Sockets:
-    """Which (worker, socket) each arrival came in on, and when each was online for whom."""
+    """Which (worker, socket) each arrival came in on and each send leaves out, and when each was online."""
 
-    def __init__(self, arrivals: pa.Table, presence: pa.Table, names: _Names) -> None:
-        worker = np.concatenate([names.arrived_worker, names.present_worker])
-        number = np.concatenate([_numbers(arrivals, "socket"), _numbers(presence, "socket")])
+    def __init__(self, sends: pa.Table, arrivals: pa.Table, presence: pa.Table, names: _Names) -> None:
+        worker = np.concatenate([names.arrived_worker, names.present_worker, names.sent_worker])
+        columns = (arrivals, "socket"), (presence, "socket"), (sends, "besides")
+        number = np.concatenate([_numbers(*each) for each in columns])
         every = _groups(worker, number)
         self.count = int(every.max()) + 1 if len(every) else 0
         self.worker = np.zeros(self.count, dtype=np.int64)
         self.number = np.zeros(self.count, dtype=np.int64)
         self.worker[every], self.number[every] = worker, number
-        self.of_arrivals, present = every[: len(arrivals)], every[len(arrivals) :]
+        self.of_arrivals, present, self.besides = np.split(every, np.cumsum([len(arrivals), len(presence)]))
         at, online = _numbers(presence, "at"), np.asarray(presence["online"].to_numpy(), dtype=bool)
         # At one instant online comes before offline, because then nothing can be called lost by mistake.
         order = np.lexsort([~online, at, present, names.present])
@@ -267,10 +275,34 @@ def _matched(messages: _Messages, names: _Names) -> _Match:
     return _Match(at, is_for, near, is_sent)
 
 
+def _left_out(m: _Messages, sends: pa.Table, names: _Names, sockets: _Sockets) -> Ints:
+    """Return the pairs of a message and a socket that it leaves out, ascending, each as one number.
+
+    Of a message sent again, the sockets of all its sends are left out.
+    """
+    some = np.flatnonzero(_numbers(sends, "besides") >= 0)
+    given = zip(
+        (m.key, m.operation, m.recipient),
+        (names.sent_key[some], names.sent_operation[some], names.recipient[some]),
+        strict=True,
+    )
+    groups = _groups(*(np.concatenate(pair) for pair in given))
+    message, _ = _find(groups[len(m.key) :], groups[: len(m.key)])
+    return _distinct(message * sockets.count + sockets.besides[some])
+
+
 def _arrived(
-    m: _Messages, arrivals: pa.Table, names: _Names, socket: Ints, match: _Match, *, deadline: int
+    m: _Messages,
+    arrivals: pa.Table,
+    names: _Names,
+    sockets: _Sockets,
+    match: _Match,
+    left_out: Ints,
+    *,
+    deadline: int,
 ) -> dict[str, Ints]:
     """Return one row per arrival: rules 1 to 4."""
+    socket = sockets.of_arrivals
     n = len(socket)
     arrived, seen = _numbers(arrivals, "arrived"), _numbers(arrivals, "seen")
     at, is_for, near, is_sent = match.message, match.is_for, match.near, match.is_sent
@@ -280,11 +312,14 @@ def _arrived(
         out[given] = column[where[given]]
         return out
 
-    regular = is_for & (of(m.accepted, at, is_for, Accepted.NO) != Accepted.NO)
+    accepted = of(m.accepted, at, is_for, Accepted.NO)
+    regular = accepted != Accepted.NO
     sent = of(m.sent, at, regular, 0)
     order = np.lexsort([seen, arrived, socket, at, ~regular])
     again = np.zeros(n, dtype=bool)
     again[order[1:]] = (at[order][1:] == at[order][:-1]) & (socket[order][1:] == socket[order][:-1])
+    answered = _find(at * sockets.count + socket, left_out)[1] & (accepted == Accepted.YES)
+    again |= answered
     fate = np.where(arrived - sent <= deadline, _ON_TIME, _LATE)
     fate = np.where(again, _DUPLICATE, fate)
     fate = np.where(regular, fate, np.where(is_sent, _MISDELIVERED, _UNKNOWN))
@@ -305,21 +340,30 @@ def _arrived(
 
 
 def _missing(
-    m: _Messages, names: _Names, sockets: _Sockets, match: _Match, *, deadline: int, ended: int
+    m: _Messages,
+    names: _Names,
+    sockets: _Sockets,
+    match: _Match,
+    left_out: Ints,
+    *,
+    deadline: int,
+    ended: int,
 ) -> dict[str, Ints]:
     """Return one row per due socket without arrival, and per message that nobody could get: rules 5 and 6."""
     at, is_for = match.message, match.is_for
     row, socket, until = sockets.due(m.recipient, m.sent)
     had = _distinct(at[is_for] * sockets.count + sockets.of_arrivals[is_for])
-    _, delivered = _find(row * sockets.count + socket, had)
+    pair = row * sockets.count + socket
+    settled = _find(pair, had)[1] | _find(pair, left_out)[1]
     nobody = np.ones(len(m.sent), dtype=bool)
     nobody[row] = False
     nobody[at[is_for]] = False
+    nobody[left_out // max(1, sockets.count)] = False
     wanted = m.accepted != Accepted.NO
-    open_ = ~delivered & wanted[row]
+    open_ = ~settled & wanted[row]
     row, socket, until = row[open_], socket[open_], until[open_]
     by = m.sent[row] + deadline
-    unsure = (m.accepted[row] == Accepted.UNKNOWN) | (until < by) | (ended < by)
+    unsure = (m.accepted[row] == Accepted.UNKNOWN) | _mutual(m)[row] | (until < by) | (ended < by)
     alone = np.flatnonzero(nobody & wanted)
     every = np.concatenate([row, alone])
     zeros = np.zeros(len(every), dtype=np.int64)
@@ -337,6 +381,17 @@ def _missing(
         "seen": zeros,
         "fate": np.concatenate([np.where(unsure, _UNKNOWN, _LOST), np.full(len(alone), _OFFLINE)]),
     }
+
+
+def _mutual(m: _Messages) -> Bools:
+    """Return for which messages the recipient sent the same to the sender, and was not refused."""
+    both = (m.key, m.key), (m.operation, m.operation), (m.recipient, m.sender), (m.sender, m.recipient)
+    groups = _groups(*map(np.concatenate, both))
+    at, there = _find(groups[len(m.key) :], groups[: len(m.key)])
+    wanted = m.accepted != Accepted.NO
+    mutual: Bools = there & (m.sender != m.recipient)
+    mutual[mutual] = wanted[at[mutual]]
+    return mutual
 
 
 def _reordered(rows: dict[str, Ints], names: _Names) -> Bools:
@@ -360,8 +415,9 @@ def _reordered(rows: dict[str, Ints], names: _Names) -> Bools:
     )
     # The earliest arrival from there on within the group: groups ascend, so the minimum from the back stays
     # in one.
-    stamps = _distinct(arrived)
-    rank = group * len(stamps) + np.searchsorted(stamps, arrived)
+    # What one read brought has one stamp, but came in the order in which it was seen.
+    turn = _groups(arrived, rows["seen"][here])
+    rank = group * len(here) + turn
     earliest = np.append(np.minimum.accumulate(rank[::-1])[::-1], _EVER)
     marks[here] = earliest[after] < rank
     return marks

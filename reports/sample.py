@@ -1,9 +1,10 @@
 """What is written down about everything that happens in a run: instants and outcomes, never a latency.
 
-Four instants describe one sample, all CLOCK_MONOTONIC nanoseconds of the generator's host:
+These instants describe one sample, all CLOCK_MONOTONIC nanoseconds of the generator's host:
 
 - `intended`: when it should have begun (the end of the think time, or of the step before);
 - `sent`: stamped right before the first byte was written;
+- `first`: of an https answer, when its first byte was there; 0 elsewhere;
 - `arrived`: when the answer, or the pushed frame, was there (`Manifest.clock.stamps` says how stamped);
 - `seen`: when our code had it in its hands.
 
@@ -11,6 +12,10 @@ Everything else follows, and is derived here only:
 
     response time = arrived - intended        service time = arrived - sent
     send lag      = sent - intended           read lag     = seen - arrived
+    time to first byte = first - sent
+
+Connecting comes before `sent`, as in a browser's Resource Timing: it is part of the response time of the call
+that had to wait for it and of no service time, and is a sample of its own.
 
 A sample that failed has the instant of its failure as `arrived`; a time-out the instant it was given up.
 Failures never enter a distribution of successes.
@@ -29,9 +34,10 @@ class Kind(IntEnum):
     REQUEST = 0  # an https operation
     SOCKET = 1  # a wss action and its answer
     PING = 2  # an application ping and its answer
-    CONNECT = 3  # TCP, TLS and websocket handshake of one socket
+    CONNECT = 3  # a new connection: TCP, TLS and, of a socket, the websocket's handshake
     STEP = 4  # a named part of a journey, several of the others together
     NOTICE = 5  # a wss frame that has no answer: counted, never timed
+    PHASE = 6  # a part of a connect that worked: `https.connect.tcp`, `wss.connect.tls`
 
 
 class Outcome(IntEnum):
@@ -77,6 +83,7 @@ SAMPLES = pa.schema(
         ("user", pa.int32()),  # number of the virtual user within its worker
         ("intended", pa.int64()),
         ("sent", pa.int64()),
+        ("first", pa.int64()),
         ("arrived", pa.int64()),
         ("seen", pa.int64()),
         ("status", pa.int16()),  # http status, statusCode of a frame, close code; 0 where there is none
@@ -89,13 +96,14 @@ SAMPLES = pa.schema(
 SENDS = pa.schema(
     [
         ("key", pa.string()),  # what finds its arrivals: a message marker, `alert:<id>:<status>`, ...
-        ("operation", _NAME),  # `chat.delivered`, `alert.delivered`, `receipt.delivered`
+        ("operation", _NAME),  # `chat.delivered`, `alert.delivered`, `receipt.delivered`, ...
         ("sender", pa.string()),  # user id at the target
         ("recipient", pa.string()),  # user id at the target
         ("accepted", pa.int8()),  # Accepted
         ("intended", pa.int64()),
         ("sent", pa.int64()),
         ("settled", pa.int64()),  # when the answer came, or was given up
+        ("besides", pa.int32()),  # the sender's socket that is left out: its answer is its copy; -1: none
     ]
 )
 """One row per message and recipient whom it is for, written when its answer is known."""

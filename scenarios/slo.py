@@ -2,6 +2,7 @@
 
 [slo]
 "chat.delivered p99" = "< 250 ms"     # a quantile of the response time of an operation or a delivery
+"chat.completed p90" = "< 1 s"        # ... of the last recipient of each message
 "get-chats p95"      = "<= 1 s"       # us, ms or s
 "errors"             = "< 1 %"        # share of all attempts that did not succeed
 "sign-in errors"     = "< 0.1 %"      # ... of one operation

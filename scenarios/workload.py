@@ -81,6 +81,13 @@ class Mix(_Strict, frozen=True, kw_only=True):
     idle: Weight = 0.0
 
 
+class Rooms(_Strict, frozen=True, kw_only=True):
+    """Rooms of a known size: a host with so many devices, all signed in, and somebody who writes to them."""
+
+    devices: tuple[Annotated[int, Meta(ge=1, le=10_000)], ...] = ()  # of each room's host
+    ping_interval_s: Positive = PING_INTERVAL_S  # of each device but the one that is read on
+
+
 class Client(_Strict, frozen=True, kw_only=True):
     """What the app does on its own, and how long it waits."""
 
@@ -101,6 +108,7 @@ class Scenario(_Strict, frozen=True, kw_only=True):
     people: People = People()
     senior: Mix = Mix()
     volunteer: Mix = Mix()
+    rooms: Rooms = Rooms()
     client: Client = Client()
     coverage: Coverage = Coverage()
     slo: dict[str, str] = {}
@@ -113,6 +121,18 @@ class Scenario(_Strict, frozen=True, kw_only=True):
         data: dict[str, Any] = msgspec.to_builtins(self)
         del data["name"], data["file"]
         return data
+
+    def misfit(self, users: int) -> str:
+        """Return why so many people can't come, "" if they can. A room takes two, shares the others."""
+        rooms, people = len(self.rooms.devices), self.people
+        shares = people.senior + people.volunteer + people.lurker
+        if not rooms and shares <= 0:
+            return "every share of [people] is 0; somebody must come"
+        if users < 2 * rooms:
+            return f"{users} people are too few for {rooms} rooms, each with a host and a writer"
+        if users > 2 * rooms and shares <= 0:
+            return f"{rooms} rooms take {2 * rooms} of {users} people, and every share of [people] is 0"
+        return ""
 
     def hash(self) -> str:
         """Return a digest of everything that shapes the load: equal digests are comparable runs."""
@@ -161,8 +181,8 @@ def parse(text: str, *, name: str, file: str) -> Scenario:
 
 def _check(scenario: Scenario, place: Callable[..., str]) -> None:
     people = scenario.people
-    if people.senior + people.volunteer + people.lurker <= 0:
-        raise WorkloadError(f"{place('people')}: every share is 0; somebody must come")
+    if complaint := scenario.misfit(scenario.load.users):
+        raise WorkloadError(f"{place('rooms' if scenario.rooms.devices else 'people')}: {complaint}")
     for kind, mix in (("senior", scenario.senior), ("volunteer", scenario.volunteer)):
         if getattr(people, kind) and sum(msgspec.structs.astuple(mix)) <= 0:
             raise WorkloadError(f"{place(kind)}: every weight is 0 or missing; a {kind} must do something")
@@ -207,7 +227,7 @@ def _explain(error: str, text: str, file: str) -> str:
 
 
 def _keys(path: str | None) -> list[str]:
-    return [key for key in (path or "").strip(".").replace("[...]", "").split(".") if key]
+    return [key for key in re.sub(r"\[(\d+|\.{3})\]", "", path or "").split(".") if key]
 
 
 def _known_keys(path: list[str]) -> list[str]:

@@ -35,7 +35,7 @@ page.beside(report.titled("requests, deliveries and pings", charts.spectrum(fram
 # %% [markdown]
 # ## Deliveries
 # %%
-report.section("deliveries")
+report.deliveries()
 # %% [markdown]
 # ## Operations
 # %%

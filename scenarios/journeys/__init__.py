@@ -10,6 +10,7 @@ sends a request, the other gets an alert and reacts to it like a person, whereve
     planning    scheduled calls, availability, settings
     reviewing   reviews, one's own and others'
     reacting    what comes in: alerts, messages, a phone that rings
+    rooms       one person with many devices, and somebody who writes to them
 
 `JOURNEYS` names those that people start of their own accord, as a scenario's mix does; `live` strings them
 together into visits.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,9 @@ OPERATIONS = (
     (Kind.SOCKET, "wss.send-message", 4.4, 0.27),
     (Kind.SOCKET, "wss.get-messages", 6.0, 0.05),
     (Kind.PING, "wss.ping", 1.1, 0.10),
-    (Kind.CONNECT, "wss.connect", 14.0, 0.03),
+    (Kind.CONNECT, "https.connect", 9.0, 0.01),
+    (Kind.CONNECT, "wss.connect", 14.0, 0.01),
+    (Kind.PHASE, "wss.connect.tls", 8.0, 0.01),
     (Kind.STEP, "chat.open", 21.0, 0.02),
 )
 
@@ -126,6 +128,7 @@ def samples(
     intended = ORIGIN + np.sort(rng.uniform(0, max(seconds - 1, 0.5), n) * SECOND).astype(np.int64)
     sent = intended + rng.exponential(0.05 * MS, n).astype(np.int64)
     arrived = sent + (median * slow * rng.lognormal(0, 0.45, n) * MS).astype(np.int64)
+    https = np.array([each[0] == Kind.REQUEST for each in OPERATIONS])[which]
     bad = rng.random(n) < failing
     outcome = np.where(bad, rng.choice([Outcome.FAILED, Outcome.TIMEOUT, Outcome.BROKEN], n), Outcome.OK)
     named = np.array(["", "http-500", "timeout", "connection-reset", ""])[outcome]
@@ -138,6 +141,7 @@ def samples(
             "user": rng.integers(0, 120, n),
             "intended": intended,
             "sent": sent,
+            "first": np.where(https & ~bad, sent + (arrived - sent) * 3 // 4, 0),
             "arrived": arrived,
             "seen": arrived + rng.exponential(0.1 * MS, n).astype(np.int64),
             "status": np.where(bad, 500, 200),
@@ -172,6 +176,40 @@ def deliveries(
             "sent": sent,
             "arrived": arrived,
             "seen": np.where(arrived > 0, arrived + 100_000, 0),
+            "fate": fate,
+        },
+    )
+
+
+def rooms(
+    rng: np.random.Generator, sizes: Sequence[int], messages: int, *, fates: dict[Fate, int] | None = None
+) -> pa.Table:
+    """Return a ledger of so many chat messages to each room, the last socket served last."""
+    columns: dict[str, list[Any]] = {name: [] for name in ("key", "sender", "recipient", "socket", "sent")}
+    for number in range(messages):
+        for room, size in enumerate(sizes):
+            columns["key"] += [f"m-{room}-{number}"] * size
+            columns["sender"] += [f"writer-{room}"] * size
+            columns["recipient"] += [f"host-{room}"] * size
+            columns["socket"] += range(1000 * room + 1, 1000 * room + 1 + size)
+            columns["sent"] += [ORIGIN + 6 * SECOND + (number * len(sizes) + room) * 10 * MS] * size
+    n = len(columns["key"])
+    place = np.array(columns["socket"]) % 1000
+    sent = np.array(columns["sent"])
+    arrived = sent + MS + place * 20_000 + rng.exponential(50_000, n).astype(np.int64)
+    fate = np.full(n, Fate.ON_TIME.value, dtype=object)
+    at = rng.permutation(n)
+    for name, count in (fates or {}).items():
+        fate[at[:count]], arrived[at[:count]], at = name.value, 0, at[count:]
+    return table(
+        DELIVERIES,
+        {
+            **columns,
+            "worker": ["w0"] * n,
+            "operation": ["chat.delivered"] * n,
+            "intended": sent,
+            "arrived": arrived,
+            "seen": np.where(arrived > 0, arrived + 10_000, 0),
             "fate": fate,
         },
     )

@@ -6,14 +6,15 @@ import re
 from collections.abc import Callable
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
-from analysis import charts, svg
+from analysis import charts, curves, figures, svg
 from analysis.frames import Frames
 from analysis.svg import Chart
 from reports.artefact import with_worker
 from reports.sample import DELIVERIES, RESOURCES, SAMPLES, Fate, Outcome
-from tests.analysis.conftest import ORIGIN, SECOND, Build, table
+from tests.analysis.conftest import ORIGIN, SECOND, Build, rooms, table
 from tests.analysis.test_verdict import attempts
 
 ALL = [charts.timeline, charts.spectrum, charts.fanout, charts.ping, charts.resources]
@@ -52,6 +53,23 @@ def test_a_chart_is_the_same_every_time(build: Build, draw: Callable[[Frames], C
     """Two drawings of one run have the same bytes."""
     run = build(n=2_000, ledger=500)
     assert draw(Frames(run)).svg == draw(Frames(run)).svg
+
+
+def test_the_size_of_a_fan_out_is_drawn_from_its_figures(build: Build) -> None:
+    """Both lines, with ticks at the sizes; nothing where each size has too few messages."""
+    rows = figures.sizes(
+        Frames(build(tables={"deliveries": rooms(np.random.default_rng(1), (1, 50, 100), 120)}))
+    )
+    chart = curves.sizes(rows)
+    assert chart
+    assert ElementTree.fromstring(chart.svg).get("aria-label") == chart.alt
+    assert {"per recipient", "until the last one", "chat.delivered", "100"} <= set(
+        re.findall(r">([^<>]+)</text>", chart.svg)
+    )
+    assert chart == curves.sizes(rows)
+    few = figures.sizes(Frames(build(tables={"deliveries": rooms(np.random.default_rng(1), (1, 2), 5)})))
+    assert few
+    assert curves.sizes(few) is None
 
 
 def test_nothing_to_draw_is_said_in_words(build: Build) -> None:

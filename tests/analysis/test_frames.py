@@ -11,19 +11,20 @@ from reports.sample import DELIVERIES, SAMPLES, Fate, Kind
 from tests.analysis.conftest import ORIGIN, SECOND, Build, FakeRun, manifest, table
 
 
-def one(instants: tuple[int, int, int, int], **changes: object) -> Frames:
+def one(instants: tuple[int, ...], **changes: object) -> Frames:
     """Return the frames of a run with one request."""
-    names = ("intended", "sent", "arrived", "seen")
+    names = ("intended", "sent", "arrived", "seen", "first")[: len(instants)]
     row = {name: [ORIGIN + at] for name, at in zip(names, instants, strict=True)}
     tables = {"samples": table(SAMPLES, {"kind": [Kind.REQUEST], "operation": ["get-user"], **row})}
     run: Any = FakeRun(Path(), manifest(**changes), tables)
     return Frames(run)
 
 
-def test_durations_are_derived_from_the_four_instants() -> None:
-    """Response from intended, service and send lag around sent, read lag after arrived, all in ns."""
-    row = one((6 * SECOND, 6 * SECOND + 5, 6 * SECOND + 105, 6 * SECOND + 108)).samples.iloc[0]
+def test_durations_are_derived_from_the_instants() -> None:
+    """Response from intended; service, first byte and send lag around sent; read lag after arrived; in ns."""
+    row = one(tuple(6 * SECOND + after for after in (0, 5, 105, 108, 65))).samples.iloc[0]
     assert (row["response"], row["service"], row["send_lag"], row["read_lag"]) == (105, 100, 5, 3)
+    assert row["first_byte"] == 60
     assert row["second"] == 6
 
 

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
 import pytest
 
 from analysis import page
 from analysis.formats import FORMATS
 from analysis.notebook import RUN_VARIABLE, NotebookError, execute
 from reports.sample import SAMPLES, Fate, Kind, Outcome
-from tests.analysis.conftest import MS, ORIGIN, SECOND, fake_run, on_disk, table
+from tests.analysis.conftest import MS, ORIGIN, SECOND, fake_run, on_disk, rooms, table
 from tests.analysis.test_verdict import attempts
 
 ROOT = Path(page.__file__).parent.parent
@@ -77,6 +78,7 @@ def built(name: str, root: Path) -> Path:
         "empty": {"n": 0, "ledger": 0},
         "one": {"tables": {"samples": attempts(2, Outcome.OK)}, "ledger": 1},
         "failed": {"tables": {"samples": attempts(40, Outcome.BROKEN)}, "ledger": 0},
+        "rooms": {"n": 500, "tables": {"deliveries": some_rooms()}},
         "partial": {
             "status": "partial",
             "reason": f"killed {HOSTILE}",
@@ -99,7 +101,12 @@ def hostile() -> Any:
     )
 
 
-NAMES = ("ordinary", "empty", "one", "failed", "partial")
+def some_rooms() -> Any:
+    """Return the ledger of rooms of three sizes, and two messages that got lost on the way to a socket."""
+    return rooms(np.random.default_rng(3), (1, 8, 40), 30, fates={Fate.LOST: 2})
+
+
+NAMES = ("ordinary", "empty", "one", "failed", "rooms", "partial")
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +132,15 @@ def test_a_page_refers_to_nothing_outside_itself(pages: Callable[[str], Path], n
     assert policy["content"] == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
     assert path.stat().st_size < 1_500_000
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_a_larger_room_costs_is_shown_where_there_are_rooms(pages: Callable[[str], Path]) -> None:
+    """Curve, figures and completion are on the page of a run with several sizes, and on no other."""
+    for name, there in (("rooms", True), ("ordinary", False)):
+        text = pages(name).read_text()
+        assert (">fan-out size, latency and completion<" in text) is there
+        assert ("Fan-outs by size" in text) is there
+        assert ('aria-label="Fan-out completion"' in text) is there
 
 
 @pytest.mark.parametrize("name", NAMES)

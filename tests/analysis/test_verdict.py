@@ -109,14 +109,27 @@ def test_a_worker_that_a_killed_run_never_closed_is_not_a_lost_worker(build: Bui
     assert found.partial
 
 
+def test_time_to_first_byte_is_told_of_what_has_one(build: Build) -> None:
+    """Beside each https operation, within its service time; nothing is said of sockets and connects."""
+    operations = verdict.judge(build()).operations
+    assert {row.group for row in operations if row.first.n} == {"https"}
+    for row in operations:
+        if row.group == "https":
+            assert row.first.n == row.ok
+            assert row.first.p50 is not None
+            assert row.service.p50 is not None
+            assert 0 < row.first.p50.value < row.service.p50.value
+    assert "phases" in {row.group for row in operations}
+
+
 def test_totals_agree_with_the_tables(build: Build) -> None:
     """Everything that was recorded is in exactly one of the totals."""
     run = build(fates={Fate.LOST: 3, Fate.DUPLICATE: 2, Fate.OFFLINE: 5, Fate.UNKNOWN: 4, Fate.LATE: 6})
     found = verdict.judge(run)
     totals = found.totals
-    steps = int((run.samples()["kind"].to_numpy() == Kind.STEP).sum())
+    parts = int(np.isin(run.samples()["kind"].to_numpy(), [Kind.STEP, Kind.PHASE]).sum())
     assert totals.requests + totals.socket_requests + totals.pings + totals.connects == totals.attempts
-    assert totals.attempts == run.samples().num_rows - steps
+    assert totals.attempts == run.samples().num_rows - parts
     assert totals.successes + totals.failures + totals.cancelled == totals.attempts
     assert sum(totals.errors_by_class.values()) == totals.failures
     fates = (

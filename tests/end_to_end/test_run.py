@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -48,10 +49,75 @@ def ask(target: Target, path: str) -> list[dict[str, Any]]:
 ACTIONS_OF = {
     "chat.delivered": {"new-message"},
     "alert.delivered": {"alert"},
+    "receipt.delivered": {"update-messages"},
     "presence.delivered": {"update-chats"},
     "signal.delivered": {"signal"},
     "call.delivered": {"user-calling", "call-accepted", "call-rejected", "call-ended"},
 }
+
+
+def written(ledger: list[dict[str, Any]]) -> Counter[str]:
+    """Return how much news of each action the server wrote: one frame may tell of several messages."""
+    wrote: Counter[str] = Counter()
+    for row in ledger:
+        if row["fate"] == "sent":
+            several = row["action"] in ("update-chats", "update-messages")
+            wrote[row["action"]] += len(row["ids"].split(",")) if several else 1
+    return wrote
+
+
+ROOMS = (1, 3, 8)
+
+
+def test_rooms_balance_to_the_last_device(talkload: Talkload, target: Target, tmp_path: Path) -> None:
+    """Each message reaches every device of its host, each receipt all but one; the server's books agree."""
+    plan = (ROOT / "scenarios" / "rooms.toml").read_text()
+    changes = {
+        r"devices = .*": f"devices = {list(ROOMS)}",
+        r"users = 12": f"users = {2 * len(ROOMS)}",
+        r"run_time_s = \d+": "run_time_s = 15",
+        r"ping_interval_s = 60": "ping_interval_s = 3",
+        r"deliveries = .*": 'deliveries = ">= 100"',
+    }
+    for old, new in changes.items():
+        plan, found = re.subn(old, new, plan, count=1)
+        assert found
+    (tmp_path / "rooms.toml").write_text(plan)
+    runs = tmp_path / "runs"
+    ended = talkload("run", str(tmp_path / "rooms.toml"), "--seed", "3", *options(target, runs))
+    assert ended.returncode in (0, 3), ended.stderr + ended.stdout
+    run = the_run(runs)
+    ledger = ask(target, "/ledger")
+
+    arrived = Counter(run.arrivals().column("operation").to_pylist())
+    wrote = written(ledger)
+    for operation, actions in ACTIONS_OF.items():
+        assert arrived[operation] == sum(wrote[action] for action in actions), operation
+
+    # Socket by socket: who got what, by the server's ledger and by ours.
+    deliveries = run.deliveries().to_pandas()
+    assert set(deliveries["fate"]) <= {"on-time", "late", "offline"}, deliveries["fate"].value_counts()
+    for operation, action in (("chat.delivered", "new-message"), ("receipt.delivered", "update-messages")):
+        theirs = Counter(
+            (row["recipient"], row["socket"])
+            for row in ledger
+            if row["action"] == action and row["fate"] == "sent"
+            for _ in row["ids"].split(",")
+        )
+        ours = deliveries[deliveries["operation"] == operation].groupby(
+            ["recipient", "socket"], observed=True
+        )
+        assert sorted(theirs.values()) == sorted(len(rows) for _, rows in ours)
+    chats = deliveries[deliveries["operation"] == "chat.delivered"]
+    assert set(chats.groupby("key").size()) == set(ROOMS)
+
+    verdict = json.loads((run.path / "verdict.json").read_text())
+    sizes = {row["smallest"] for row in verdict["fanout_sizes"] if row["operation"] == "chat.delivered"}
+    assert sizes == set(ROOMS)
+    samples = run.samples().to_pylist()
+    assert sum(row["operation"] == "wss.connect" for row in samples) == sum(ROOMS) + len(ROOMS)
+    assert sum(row["kind"] == Kind.PING for row in samples) >= sum(ROOMS) + len(ROOMS)
+    assert all(row["outcome"] in (Outcome.OK, Outcome.CANCELLED) for row in samples)
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["busy", "everything"])
@@ -72,11 +138,8 @@ def test_the_artefact_and_the_server_keep_the_same_books(
         assert "operations and" in ended.stdout
 
     arrived = Counter(run.arrivals().column("operation").to_pylist())
-    wrote: Counter[str] = Counter()
     ledger = ask(target, "/ledger")
-    for row in ledger:
-        if row["fate"] == "sent":  # one update-chats tells of several messages
-            wrote[row["action"]] += len(row["ids"].split(",")) if row["action"] == "update-chats" else 1
+    wrote = written(ledger)
     assert arrived["chat.delivered"] > 10
     fates = defaultdict(Counter, tally(run.deliveries()))
     for operation, actions in ACTIONS_OF.items():

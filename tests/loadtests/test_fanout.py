@@ -5,15 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec import UNSET, UnsetType
 
-from loadtests.fanout import ALERT, CHAT, PRESENCE, RECEIPT, Ledger
+from loadtests import fanout
+from loadtests.fanout import Ledger
+from loadtests.keys import ALERT, CALL, CHAT, PRESENCE, RECEIPT, SIGNAL, keys_of
 from loadtests.recorder import Recorder
 from reports.parts import PartWriter
 from reports.sample import Accepted
 from talkamie.contract import (
     Alert,
+    Call,
+    CallData,
     Chat,
     ChatData,
     ChatRequest,
@@ -21,10 +26,14 @@ from talkamie.contract import (
     ChatUpdate,
     ConnectRequest,
     Delivery,
+    DeliveryStatus,
     Message,
     MessageData,
     MessageDelivery,
     MessagesUpdate,
+    SendSignal,
+    Signal,
+    SignalData,
     User,
     UserRef,
 )
@@ -46,9 +55,9 @@ class Books(Recorder):
         super().send(key, operation, **row)
         self.sent.append({"key": key, "operation": operation, **row})
 
-    def arrival(self, key: str, operation: str, **row: Any) -> None:
-        super().arrival(key, operation, **row)
-        self.came.append((key, operation, row["recipient"]))
+    def arrival(self, key: str, operation: str, recipient: str, *row: Any) -> None:
+        super().arrival(key, operation, recipient, *row)
+        self.came.append((key, operation, recipient))
 
     def delivered(self, operation: str, took: int) -> None:
         super().delivered(operation, took)
@@ -186,21 +195,155 @@ def test_a_call_that_was_not_accepted_owes_nobody_anything(ledger: Ledger, books
     assert books.sent == []
 
 
-def test_a_receipt_is_owed_to_the_writer_and_told_from_ones_own(ledger: Ledger, books: Books) -> None:
-    """Both sides get the same action: only what the receiver had sent, and is read, is news to them."""
-    mine = Message(id="m1", sender=User(id=B), delivery=Delivery(status="read"))
-    others = Message(id="m2", sender=User(id=A), delivery=Delivery(status="read"))
-    unread = Message(id="m3", sender=User(id=B), delivery=Delivery(status="delivered"))
-    update = MessagesUpdate(chat=Chat(id="c"), messages_map={"m1": mine, "m2": others, "m3": unread})
-    ledger.pushed("", update, B, 2, arrived=1, seen=1)
-    assert books.came == [("read:m1", RECEIPT, B)]
+def message(identity: str, writer: str, status: DeliveryStatus) -> Message:
+    return Message(id=identity, sender=User(id=writer), delivery=Delivery(status=status))
+
+
+def test_a_receipt_is_owed_to_the_writer_and_to_the_readers_other_sockets(
+    ledger: Ledger, books: Books
+) -> None:
+    """Everybody in the chat hears of it, but for the socket that asked: it has the answer."""
+    ledger.online(B, 3, sent=1, at=2)
+    ledger.online(B, 4, sent=1, at=2)
+    how: dict[str, Any] = {"accepted": Accepted.YES, "intended": 3, "sent": 3, "settled": 4}
+    ledger.marked_read([message("m1", A, "delivered")], reader=B, socket=2, **how)
+    told = [(row["key"], row["recipient"], row["besides"]) for row in books.sent]
+    assert told == [("read:m1", A, -1), ("read:m1", B, 2)]
+    update = MessagesUpdate(
+        chat=Chat(id="c"), messages_map={"m1": message("m1", A, "read"), "m3": message("m3", A, "delivered")}
+    )
+    for socket, who in ((1, A), (3, B), (4, B), (9, "eve")):
+        ledger.pushed("update-messages", update, who, socket, arrived=5, seen=5)
+    # Whoever it reaches writes it down: that it was not for Eve is found out after the run.
+    assert books.came == [("read:m1", RECEIPT, who) for who in (A, B, B, "eve")]
+    assert books.took == [(RECEIPT, 2)] * 3
+    assert ledger.outstanding(6, 10 * MS) == 0
+
+
+def test_a_reader_with_one_socket_waits_for_nothing_of_their_own(ledger: Ledger) -> None:
+    """The answer is their copy."""
+    how: dict[str, Any] = {"accepted": Accepted.YES, "intended": 3, "sent": 3, "settled": 4}
+    ledger.marked_read([message("m1", A, "delivered")], reader=B, socket=2, **how)
+    assert ledger.outstanding(5, 10 * MS) == 1
+
+
+def test_a_message_is_under_way_until_its_last_socket_has_it(ledger: Ledger, books: Books) -> None:
+    """With three sockets there are three deliveries, and the drain waits for all of them."""
+    ledger.online(B, 3, sent=1, at=2)
+    ledger.online(B, 4, sent=1, at=2)
+    text = say(ledger, sent=10)
+    for number, socket in enumerate((2, 3, 4), 1):
+        assert ledger.outstanding(11, 10 * MS) == 1
+        ledger.pushed("new-message", push(text), B, socket, arrived=10 + number, seen=20)
+    assert books.took == [(CHAT, 1), (CHAT, 2), (CHAT, 3)]
+    assert ledger.outstanding(21, 10 * MS) == 0
+
+
+def test_copies_of_one_frame_are_read_once(
+    ledger: Ledger, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same object on one socket after the other gives each a row, and one key for all of them."""
+    read: list[Any] = []
+
+    def counting(*told: Any) -> Any:
+        read.append(told)
+        return keys_of(*told)
+
+    monkeypatch.setattr(fanout, "keys_of", counting)
+    copy = push(say(ledger, sent=10))
+    for socket in range(2, 7):
+        ledger.pushed("new-message", copy, B, socket, arrived=11, seen=12)
+    foreign = push("hello")
+    for _ in range(3):
+        ledger.pushed("new-message", foreign, B, 2, arrived=11, seen=12)
+    assert len(read) == 2
+    assert len(books.came) == 5
+    assert len({id(key) for key, _, _ in books.came}) == 1
+    assert ledger.foreign == 3
+
+
+def test_what_happened_in_a_call_is_told_by_the_action(ledger: Ledger, books: Books) -> None:
+    """One and the same data under two actions are two pieces of news."""
+    data = CallData(chat=Chat(id="c"), call=Call(id="k"))
+    ledger.pushed("user-calling", data, B, 2, arrived=1, seen=1)
+    ledger.pushed("call-ended", data, B, 2, arrived=2, seen=2)
+    assert [key for key, _, _ in books.came] == ["call:k:user-calling", "call:k:call-ended"]
+    assert {operation for _, operation, _ in books.came} == {CALL}
+
+
+def test_a_call_that_is_over_owes_nobody_its_end(ledger: Ledger) -> None:
+    """Whoever was told that it ended, and hangs up all the same, tells nobody."""
+    data = CallData(chat=Chat(id="c"), call=Call(id="k", status="accepted", user=User(id=A)))
+    assert ledger.call_owed("end-call", data, B) == ("call:k:call-ended", A)
+    ledger.pushed("call-ended", data, B, 2, arrived=2, seen=2)
+    assert ledger.call_owed("end-call", data, B) is None
+    ledger.forget(before=3)
+    assert ledger.call_owed("end-call", data, B) == ("call:k:call-ended", A)
+
+
+def test_a_signal_is_found_wherever_it_arrives(ledger: Ledger, books: Books) -> None:
+    """Its marker is in the description or the candidate, and it is handed on decoded."""
+    signals = (
+        {"type": "offer", "sdp": "v=0\r\ns=-\r\n"},
+        {"candidate": {"candidate": "candidate:1 1 udp 1 10.0.0.1 9 typ host ufrag " + "x" * 40}},
+    )
+    for signal in signals:
+        raw = msgspec.Raw(msgspec.json.encode(signal))
+        key, frame = ledger.mark_signal(SendSignal(action="signal", chat_id="c", signal=raw))
+        data = SignalData(chat=Chat(id="c"), signal=frame.signal)
+        assert isinstance(ledger.pushed("signal", data, B, 2, arrived=1, seen=1), Signal)
+        assert books.came.pop() == (key, SIGNAL, B)
+
+
+def wait(
+    ledger: Ledger, identity: str, *, sender: str = A, sent: int = 6, status: DeliveryStatus = "sent"
+) -> None:
+    """Learn that the target stored a message of `sent` to Bob."""
+    ledger.waits_for(
+        Message(id=identity, delivery=Delivery(status=status)), sender=sender, recipient=B, sent=sent
+    )
+
+
+def test_all_who_wrote_are_told_of_one_coming_online(ledger: Ledger, books: Books) -> None:
+    """One authenticate, many senders: each is owed their own messages, all sent by the same instant."""
+    ledger.offline(B, 2, at=5)
+    for number in range(6):
+        wait(ledger, f"m{number}", sender=f"u{number % 3}")
+    ledger.online(B, 3, sent=8, at=9)
+    ledger.online(B, 4, sent=8, at=9)
+    told = sorted((row["recipient"], row["key"]) for row in books.sent)
+    assert told == sorted((f"u{number % 3}", f"delivered:m{number}") for number in range(6))
+    assert {(row["sender"], row["sent"]) for row in books.sent} == {(B, 8)}
+
+
+def test_who_came_while_a_message_was_being_stored_has_told_its_sender(ledger: Ledger, books: Books) -> None:
+    """The answer `sent` may be read after the recipient's coming online, and still came before it."""
+    ledger.offline(B, 2, at=5)
+    ledger.online(B, 3, sent=7, at=9)
+    wait(ledger, "m7", sent=6)
+    assert [(row["key"], row["sent"]) for row in books.sent] == [("delivered:m7", 7)]
+    ledger.offline(B, 3, at=10)
+    ledger.online(B, 4, sent=11, at=12)
+    assert len(books.sent) == 1
+
+
+def test_what_nobody_can_tell_is_not_claimed(ledger: Ledger, books: Books) -> None:
+    """Came and went while it was stored, or authenticated without an answer: nothing is due for certain."""
+    ledger.offline(B, 2, at=5)
+    ledger.online(B, 3, sent=7, at=9)
+    ledger.offline(B, 3, at=10)
+    wait(ledger, "m7", sent=6)
+    wait(ledger, "m8", sent=11)
+    ledger.perhaps_online(B)
+    ledger.online(B, 4, sent=20, at=21)
+    assert books.sent == []
 
 
 def test_whoever_wrote_to_somebody_absent_is_told_when_they_come(ledger: Ledger, books: Books) -> None:
     """A message stored as sent is owed an update-chats once its recipient authenticates."""
     ledger.offline(B, 2, at=5)
-    ledger.waits_for(Message(id="m7", delivery=Delivery(status="sent")), sender=A, recipient=B)
-    ledger.waits_for(Message(id="m8", delivery=Delivery(status="delivered")), sender=A, recipient=B)
+    wait(ledger, "m7")
+    wait(ledger, "m8", status="delivered")
     ledger.online(B, 3, sent=8, at=9)
     update = ChatsUpdate(
         chats_map={

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import gevent
 import pytest
 from gevent import socket
-from locust.contrib.fasthttp import FastHttpSession
 
 from loadtests.api import Api, Called, target_of
 from reports.sample import Outcome
@@ -45,10 +44,9 @@ def test_path_and_query_are_those_of_the_web_client(
 def call(url: str, operation: str = "get-user", expect: tuple[int, ...] = ()) -> Called:
     """Make one call to a server at a ws address."""
     base = url.replace("ws://", "http://").rstrip("/")
-    session = FastHttpSession(base, None, None, insecure=False, network_timeout=SHORT, max_retries=0)
     fields = {"id": "u1"} if operation == "get-user" else {}
     body = SignIn(email="a@b.c", password="x") if operation == "sign-in" else None
-    return Api(session, base, timeout=SHORT).call(OPERATIONS[operation], body, fields, expect=expect)
+    return Api(base, None, timeout=SHORT).call(OPERATIONS[operation], body, fields, expect=expect)
 
 
 def answering(answer: bytes) -> Callable[[socket.socket], None]:
@@ -149,3 +147,16 @@ def test_nobody_there_is_connection_refused() -> None:
         pass
     called = call(url)
     assert (called.outcome, called.error) == (Outcome.BROKEN, "connection refused")
+
+
+def test_a_token_that_would_break_out_of_its_header_is_not_sent() -> None:
+    """Whatever a target hands out as a token: the call fails with its class, until the person signs out."""
+    with listening(answering(http(GOOD))) as url:
+        api = Api(url.replace("ws://", "http://").rstrip("/"), None, timeout=SHORT)
+        for token in ("a\r\nX: y", "a\nb", "ü", "a b", "\0"):
+            api.token = token
+            called = api.call(OPERATIONS["get-user"], None, {"id": "u1"}, expect=())
+            assert (called.outcome, called.error) == (Outcome.FAILED, "token unfit for a header")
+        api.forget()
+        assert api.call(OPERATIONS["get-user"], None, {"id": "u1"}, expect=()).outcome is Outcome.OK
+        api.close()

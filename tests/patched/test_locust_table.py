@@ -17,7 +17,7 @@ MS = 1_000_000
 def row(
     kind: Kind, operation: str, took: int, outcome: Outcome = Outcome.OK, error: str = ""
 ) -> tuple[object, ...]:
-    return (kind, operation, "", outcome, 1, 0, 0, took, took, 200, 7, error)
+    return (kind, operation, "", outcome, 1, 0, 0, 0, took, took, 200, 7, error)
 
 
 def test_rows_carry_method_and_name_of_the_contract() -> None:

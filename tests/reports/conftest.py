@@ -63,6 +63,7 @@ def rows() -> Callable[..., dict[str, dict[str, list[Any]]]]:
                 "user": [1] * n,
                 "intended": sent,
                 "sent": sent,
+                "first": [t + 600 for t in sent],
                 "arrived": [t + 700 for t in sent],
                 "seen": [t + 800 for t in sent],
                 "status": [200] * n,
@@ -78,6 +79,7 @@ def rows() -> Callable[..., dict[str, dict[str, list[Any]]]]:
                 "intended": sent,
                 "sent": sent,
                 "settled": [t + 300 for t in sent],
+                "besides": [-1] * n,
             },
             "arrivals": {
                 "key": [f"k{i}" for i in every],

@@ -30,6 +30,7 @@ def send(key: str = "k", recipient: str = "bob", *, at: int = 1000, **more: Any)
         "intended": at - 1,
         "sent": at,
         "settled": at + 10,
+        "besides": -1,
         "worker": "w1",
         **more,
     }
@@ -64,6 +65,13 @@ def ledger(sends: list[Row], arrivals: list[Row], presence: list[Row], *, ended:
 def fates(*args: Any, **more: Any) -> list[str]:
     return [row["fate"] for row in ledger(*args, **more)]
 
+
+def own(**more: Any) -> Row:
+    """Bob's news to himself: for all of his sockets but the first of worker w1, on which he asked."""
+    return send(**{"sender": "bob", "besides": 1, **more})
+
+
+HERE = [online(worker="w1"), online(worker="w1", socket=2), online(socket=2)]
 
 RULES: list[tuple[str, list[Row], list[Row], list[Row], list[str]]] = [
     ("in time", [send()], [arrival()], [online()], ["on-time"]),
@@ -135,6 +143,26 @@ RULES: list[tuple[str, list[Row], list[Row], list[Row], list[str]]] = [
     ),
     ("to two people", [send(), send(recipient="eve")], [arrival()], [online(), online("eve", socket=2)],
      ["on-time", "lost"]),
+    ("at the sender's other sockets", [own()], [arrival(socket=2)], HERE, ["lost", "on-time"]),
+    ("at the asking socket alone", [own()], [], [online(worker="w1")], []),
+    ("at a sender who left", [own()], [], [online(worker="w1"), offline(at=1000, worker="w1")], []),
+    ("pushed to the socket that was answered", [own()], [arrival(worker="w1")], [online(worker="w1")],
+     ["duplicate"]),
+    ("pushed twice to the socket that was answered", [own()], [arrival(worker="w1"), arrival(worker="w1")],
+     [online(worker="w1")], ["duplicate", "duplicate"]),
+    ("the answer came after it was given up", [own(accepted=Accepted.UNKNOWN)], [arrival(worker="w1")],
+     [online(worker="w1")], ["on-time"]),
+    ("another worker's socket of that number is due", [own()], [], [online()], ["lost"]),
+    ("asked for again on another socket", [own(accepted=Accepted.UNKNOWN), own(at=1010, besides=2)], [],
+     HERE, ["lost"]),
+    ("both told each other, one was told",
+     [send(), send(sender="bob", recipient="ann", at=1001)], [arrival()],
+     [online(), online("ann", socket=5)], ["on-time", "unknown"]),
+    ("both told each other, one was refused",
+     [send(), send(sender="bob", recipient="ann", accepted=Accepted.NO)], [],
+     [online(), online("ann", socket=5)], ["lost"]),
+    ("a copy at a third person of the run", [send(), own()], [arrival(), arrival(recipient="eve", socket=9)],
+     [online(), online("eve", socket=9)], ["misdelivered", "on-time"]),
 ]  # fmt: skip
 
 
@@ -254,6 +282,7 @@ _sends = st.lists(
             "intended": _times,
             "sent": _times,
             "settled": _times,
+            "besides": st.just(-1) | _sockets,
             "worker": _workers,
         }
     ),
@@ -307,13 +336,22 @@ def messages_of(sends: list[Row]) -> dict[tuple[str, str, str], Row]:
     return found
 
 
+def left_out_of(sends: list[Row]) -> set[Any]:
+    """((key, operation, recipient), (worker, socket)) of each socket that a message leaves out."""
+    return {
+        ((s["key"], s["operation"], s["recipient"]), (s["worker"], s["besides"]))
+        for s in sends
+        if s["besides"] >= 0
+    }
+
+
 def by_hand(
     sends: list[Row], arrivals: list[Row], presence: list[Row], ended: int
 ) -> Counter[tuple[Any, ...]]:
     """(key, operation, recipient, worker, socket, sent, arrived, fate) of each row, with one loop a rule."""
     messages, lines = messages_of(sends), []
     known = {(s["key"], s["operation"]) for s in sends}
-    had: set[Any] = set()
+    left_out, had = left_out_of(sends), set[Any]()
     for a in sorted(arrivals, key=lambda a: (a["arrived"], a["seen"])):
         name = (a["key"], a["operation"], a["recipient"])
         message, socket, sent = messages.get(name), (a["worker"], a["socket"]), 0
@@ -324,19 +362,24 @@ def by_hand(
         else:
             sent = message["sent"]
             in_time = a["arrived"] - sent <= DEADLINE
-            fate = "duplicate" if (name, socket) in had else "on-time" if in_time else "late"
+            answered = (name, socket) in left_out and message["accepted"] == Accepted.YES
+            surplus = answered or (name, socket) in had
+            fate = "duplicate" if surplus else "on-time" if in_time else "late"
         had.add((name, socket))
         lines.append((*name, *socket, sent, a["arrived"], fate))
     for name, m in messages.items():
         due = [s for s in stretches(presence) if s[0] == name[2] and s[2] <= m["sent"] < s[3]]
+        back = messages.get((name[0], name[1], m["sender"]))
+        mutual = back is not None and back["sender"] == name[2] != m["sender"]
+        mutual = mutual and back is not None and back["accepted"] != Accepted.NO
         if m["accepted"] == Accepted.NO:
             continue
         for _, socket, _, until in due:
             by = m["sent"] + DEADLINE
-            unsure = m["accepted"] == Accepted.UNKNOWN or until < by or ended < by
-            if (name, socket) not in had:
+            unsure = m["accepted"] == Accepted.UNKNOWN or mutual or until < by or ended < by
+            if (name, socket) not in had | left_out:
                 lines.append((*name, *socket, m["sent"], 0, "unknown" if unsure else "lost"))
-        if not due and not any(n == name for n, _ in had):
+        if not due and not any(n == name for n, _ in had | left_out):
             lines.append((*name, "", -1, m["sent"], 0, "offline"))
     return Counter(lines)
 
@@ -371,6 +414,7 @@ def test_every_arrival_and_every_due_socket_has_one_row(
         for name, m in messages_of(sends).items()
         for user, socket, since, until in stretches(presence)
         if m["accepted"] != Accepted.NO and user == name[2] and since <= m["sent"] < until
+        if (name, socket) not in left_out_of(sends)
     }
     first = Counter(tuple(row[c] for c in names) for row in made if row["fate"] != "duplicate")
     assert all(first[socket] == 1 for socket in due)
@@ -402,7 +446,13 @@ def test_split_over_workers_changes_nothing(
         worker, socket = moved[row["worker"], row["socket"]]
         return {**row, "worker": worker, "socket": socket}
 
-    sends_moved = [{**s, "worker": chance.choice(["w7", "w8"])} for s in sends]
+    def sent_elsewhere(row: Row) -> Row:
+        if row["besides"] < 0:
+            return {**row, "worker": chance.choice(["w7", "w8"])}
+        worker, besides = moved[row["worker"], row["besides"]]
+        return {**row, "worker": worker, "besides": besides}
+
+    sends_moved = [sent_elsewhere(s) for s in sends]
     split = ledger(sends_moved, [elsewhere(a) for a in arrivals], [elsewhere(p) for p in presence])
     kept = ("key", "operation", "sender", "recipient", "intended", "sent", "arrived", "fate", "reordered")
     before = Counter(tuple(row[c] for c in kept) for row in ledger(sends, arrivals, presence))

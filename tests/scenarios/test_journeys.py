@@ -15,7 +15,7 @@ from msgspec import UNSET
 
 from scenarios import journeys
 from scenarios.actor import Actor, Answer, CallNews, Cut, Event, Finished, Refused
-from scenarios.journeys import arriving, calling, meeting, planning, reacting, reviewing, talking
+from scenarios.journeys import arriving, calling, meeting, planning, reacting, reviewing, rooms, talking
 from scenarios.people import Habits, person
 from scenarios.workload import Mix
 from talkamie.contract import (
@@ -527,3 +527,70 @@ def test_every_journey_bears_a_target_with_nothing_on_it(name: str) -> None:
 def test_a_mix_can_name_every_journey_and_nothing_else() -> None:
     """The keys of a scenario's mix are the names of the journeys."""
     assert {field.encode_name for field in msgspec.structs.fields(Mix)} == set(journeys.JOURNEYS)
+
+
+class Resident(Scripted):
+    """Somebody in a room: says so many things, or reads so many times, and then the run is over."""
+
+    def __init__(self, kind: UserType, chats: list[list[Chat]]) -> None:
+        super().__init__(kind)
+        self.lists = deque(chats)
+        self.left = 3
+
+    def call(self, operation: str, body: Any = None, *, expect: tuple[int, ...] = (), **fields: Any) -> Any:
+        answer = super().call(operation, body, expect=expect, **fields)
+        return self.lists.popleft() if operation == "get-chats" else answer
+
+    def say(self, chat: Chat, text: str) -> None:
+        super().say(chat, text)
+        self._go_on()
+
+    def hear(self, pause: str) -> Message | None:
+        self.log.append("(heard)")
+        self._go_on()
+        return None
+
+    def _go_on(self) -> None:
+        self.left -= 1
+        if not self.left:
+            raise Finished
+
+
+def test_the_host_of_a_room_asks_until_the_chat_is_open_and_then_reads() -> None:
+    """Sign up, open the page, ask the writer for a connection, keep the chat open."""
+    actor = Resident("senior", [[], [OPEN_CHAT]])
+    actor.answers["get-users"] = []
+    with pytest.raises(Finished):
+        rooms.live(actor, HABITS)
+    assert actor.calls.count("sign-up") == 1
+    assert actor.calls[-3:] == ["get-chats", "get-users", "get-chats"]
+    assert actor.log[-3:] == ["(heard)"] * 3
+
+
+def test_the_writer_of_a_room_accepts_whoever_waits_and_then_writes() -> None:
+    """A request that came before the page was open brings no alert: it is in the list."""
+    actor = Resident("volunteer", [[], [OPEN_CHAT]])
+    actor.answers["get-pending-requests"] = [ConnectRequest(id="r1", from_=UserRef(id="u2"))]
+    with pytest.raises(Finished):
+        rooms.live(actor, HABITS)
+    asked = ["get-chats", "get-pending-requests", "accept-connection", "get-chats"]
+    assert actor.calls[-7:] == [*asked, *["wss.send-message"] * 3]
+    assert len(set(actor.said)) == 3
+
+
+def test_a_mishap_in_a_room_is_survived(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever loses their socket comes back to the page, without signing up again."""
+    actor = Resident("volunteer", [[OPEN_CHAT], [OPEN_CHAT]])
+    said = iter([Cut("gone")])
+
+    def say(chat: Chat, text: str) -> None:
+        if failure := next(said, None):
+            raise failure
+        Resident.say(actor, chat, text)
+
+    monkeypatch.setattr(actor, "say", say)
+    with pytest.raises(Finished):
+        rooms.live(actor, HABITS)
+    assert actor.calls.count("sign-up") == 1
+    assert actor.calls.count("wss.authenticate") == 2
+    assert "(recover)" in actor.log

@@ -48,6 +48,19 @@ def test_every_scenario_that_ships_can_be_read(name: str) -> None:
         (("[load]", "[lode]"), r"t\.toml:3: lode: unknown key \(did you mean load\?\)"),
         (('description = "x"', ""), r"t\.toml: missing key description"),
         (('description = "x"', 'description = "x"\nname = "y"'), r"t\.toml:2: name: unknown key"),
+        (
+            ("users = 3", "users = 3\n[rooms]\ndevices = [1, 5]"),
+            r"t\.toml:5: rooms: 3 people are too few for 2 rooms",
+        ),
+        (
+            ("users = 3", "users = 3\n[rooms]\ndevices = [0]"),
+            r"t\.toml:6: rooms\.devices: expected `int` >= 1",
+        ),
+        (
+            ("users = 3", "users = 3\n[people]\nsenior = 0\nvolunteer = 0\n[rooms]\ndevices = [2]"),
+            r"t\.toml:8: rooms: 1 rooms take 2 of 3 people, and every share of \[people\] is 0",
+        ),
+        (("users = 3", "users = 3\n[people]\nsenior = 0\nvolunteer = 0"), r"t\.toml:5: people: every share"),
         (("[load]", "[load"), r"t\.toml: this is not TOML: .*line 3"),
         (("users = 3", "users = 3\nusers = 4"), r"t\.toml: this is not TOML"),
     ],

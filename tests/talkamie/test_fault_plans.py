@@ -57,7 +57,7 @@ def test_every_fault_and_key_is_documented() -> None:
         ('["ping", "sign-in"]', ["https:sign-in", "action:ping"]),
         ('"update-messages"', ["action:update-messages", "push:update-messages"]),
         ('"push:update-messages"', ["push:update-messages"]),
-        ('"*-password"', ["https:change-password"]),
+        ('"*-password"', ["https:change-password", "https:reset-password"]),
         ('"handshake"', ["handshake"]),
     ],
 )
