@@ -1,9 +1,9 @@
-# make run | test | check | serve | bench | doctor | lock     The first use of any makes .venv from the lock file.
+# make run | test | check | serve | bench | validity | doctor | lock     The first use of any makes .venv from the lock file.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test check serve bench doctor lock clean
+.PHONY: run test check serve bench validity doctor lock clean
 .DEFAULT_GOAL := run
 
 run: $(READY)
@@ -26,6 +26,10 @@ serve: $(READY)
 # What the reference server costs, beside a bare route: docs/benchmarks.md.
 bench: $(READY)
 	@$(BIN)/python -m benchmarks.server_cost $(BENCH)
+
+# Are runs that something else spoiled called invalid, and no others: docs/benchmarks.md.
+validity: $(READY)
+	@$(BIN)/python -m benchmarks.validity $(BENCH)
 
 doctor: $(READY)
 	@$(BIN)/talkload doctor

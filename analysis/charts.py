@@ -131,7 +131,7 @@ def resources(frames: Frames) -> Chart:
             cpu, rss = (per_second(rows, column) for column in ("cpu", "rss"))
             grid[0].plot(cpu.index, cpu, color=colour(shade), label=name, **marker(cpu))
             grid[1].plot(rss.index, rss / MIB, color=colour(shade), label=name, **marker(rss))
-        lag = table[table["process"] == "generator"].groupby("second")["loop_lag"].max()
+        lag = table[table["process"] == "generator"].groupby("second")["loop_lag_p99"].max()
         grid[2].plot(lag.index, lag, color=colour("blue"), **marker(lag))
         named(grid[0], "CPU, of one core")
         named(grid[1], "memory")

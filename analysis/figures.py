@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,9 @@ from analysis.frames import Frames, ended, measured_from, of_kind, per_second, s
 from analysis.stats import Share
 from reports.sample import Fate, Kind, Outcome
 from talkamie.contract import ACTIONS, OPERATIONS
+
+if TYPE_CHECKING:
+    from reports.manifest import Manifest
 
 GROUPS = {
     Kind.REQUEST: "https",
@@ -133,6 +136,7 @@ class ResourceFigures(Struct, frozen=True):
     process: str
     cpu_mean: float  # of one core
     cpu_max: float
+    cpu_wait: float  # mean share of the time in which it was kept waiting for a core
     rss_max: int  # of one process
     fds_max: int
     samples: int
@@ -143,8 +147,22 @@ class Resources(Struct, frozen=True):
     rss_together_max: int | None
     generator_cpu: float | None  # mean of the busiest process
     server_cpu: float | None
-    loop_lag: int | None  # in 95 of 100 seconds the worst wake-up was no later
+    pressure: float | None  # mean share of the time in which anybody on the machine waited for a core
+    steal: float | None  # mean share of all cores that the hypervisor gave to others
+    dropped: int  # starts that were due and never made
+    loop_lag: Times  # of wake-ups at random instants: by this much is late what a timer starts
+    send_lag: Times  # of what had a time of its own; a person who waits for a slow target sends late too
     read_lag: Times
+
+
+class Stamping(Struct, frozen=True):
+    """How arrivals were stamped; shares are null where nothing was counted."""
+
+    stamps: str  # "wire", "epoll" or "callback"
+    unstamped: float | None  # share of reads that came without a kernel stamp
+    coalesced: float | None  # share of frames that were read together with a later one: they have its stamp
+    clock_steps: int
+    largest_step: int  # ns; 0 where the wall clock was not set
 
 
 class Covered(Struct, frozen=True):
@@ -325,8 +343,7 @@ _FATES = ("lost", "late", "duplicate", "misdelivered", "reordered", "offline", "
 
 def resources(frames: Frames) -> Resources:
     """Return what the generator and, where it ran here, the server used after the warm-up."""
-    frame = frames.resources
-    frame = frame[frame["at"] >= measured_from(frames.manifest)]
+    frame = frames.resources[frames.resources["steady"]]
     groups = [
         (str(process), str(worker), rows)
         for (process, worker), rows in frame.groupby(["process", "worker"], observed=True, sort=False)
@@ -337,6 +354,7 @@ def resources(frames: Frames) -> Resources:
             process=f"{process} {worker}" if kinds.count(process) > 1 else process,
             cpu_mean=float(rows["cpu"].mean()),
             cpu_max=float(rows["cpu"].max()),
+            cpu_wait=float(rows["cpu_wait"].mean()),
             rss_max=int(rows["rss"].max()),
             fds_max=int(rows["fds"].max()),
             samples=len(rows),
@@ -347,21 +365,43 @@ def resources(frames: Frames) -> Resources:
         kind: max((each.cpu_mean for each in processes if each.process.split()[0] == kind), default=None)
         for kind in ("generator", "server")
     }
-    lag = values(frame[frame["process"] == "generator"], "loop_lag")
+    generator = frame[frame["process"] == "generator"]
     return Resources(
         processes=processes,
         rss_together_max=int(per_second(frame, "rss").max()) if len(frame) else None,
         generator_cpu=busiest["generator"],
         server_cpu=busiest["server"],
-        loop_lag=stats.quantile(lag, 0.95) if len(lag) else None,
+        pressure=float(generator["pressure"].mean()) if len(generator) else None,
+        steal=float(generator["steal"].mean()) if len(generator) else None,
+        dropped=int(frames.resources["dropped"].sum()),
+        loop_lag=times(values(frames.wakeups, "lag")),
+        send_lag=times(_send_lags(frames)),
         read_lag=times(_read_lags(frames)),
     )
+
+
+def _send_lags(frames: Frames) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """How late we began what had a time of its own: where it had none, `intended` is `sent`."""
+    lags = values(of_kind(frames.steady, *ATTEMPTS), "send_lag")
+    return lags[lags > 0]
 
 
 def _read_lags(frames: Frames) -> np.ndarray[Any, np.dtype[np.int64]]:
     """How long what had arrived waited for us: answers and pushed frames alike."""
     answers = succeeded(of_kind(frames.steady, *ANSWERED))
     return np.concatenate([values(answers, "read_lag"), values(frames.fanout, "read_lag")])
+
+
+def stamping(manifest: Manifest) -> Stamping:
+    """Return how arrivals were stamped."""
+    clock = manifest.clock
+    return Stamping(
+        stamps=clock.stamps,
+        unstamped=clock.unstamped / clock.reads if clock.reads else None,
+        coalesced=clock.coalesced / clock.frames if clock.frames else None,
+        clock_steps=len(clock.steps_ns),
+        largest_step=max(clock.steps_ns, key=abs, default=0),
+    )
 
 
 def coverage(frames: Frames) -> Coverage:

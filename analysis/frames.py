@@ -51,9 +51,26 @@ class Frames:
 
     @cached_property
     def resources(self) -> pd.DataFrame:
-        """One row per process and second, with `second` since the origin."""
+        """One row per process and second, with `second` since the origin and whether it is `steady`."""
         frame = _pandas(self._run.resources())
-        return frame.assign(second=_seconds(frame["at"], self.manifest))
+        return frame.assign(second=_seconds(frame["at"], self.manifest), steady=self._under_load(frame["at"]))
+
+    @cached_property
+    def wakeups(self) -> pd.DataFrame:
+        """One row per wake-up of the generator's probe under load, with its `lag` in ns."""
+        frame = _pandas(self._run.wakeups())
+        frame = frame.assign(lag=frame["woken"] - frame["due"])
+        return frame[self._under_load(frame["due"])]
+
+    def _under_load(self, at: pd.Series[Any]) -> pd.Series[bool]:
+        """Tell what is of the time between warm-up and drain; all of it where the warm-up never ended.
+
+        A generator that was so busy that nothing became steady must not escape for that.
+        """
+        ends = [phase.to_ns for phase in self.manifest.phases if phase.name == STEADY and phase.to_ns]
+        begin, end = self.manifest.measured_from_ns, max(ends, default=NEVER)
+        inside: pd.Series[bool] = (at >= begin) & (at < end)
+        return inside if inside.any() else at >= 0
 
     @cached_property
     def steady(self) -> pd.DataFrame:

@@ -103,6 +103,19 @@ def share(count: int, n: int, confidence: float = CONFIDENCE) -> Share | None:
     return Share(count, n, count / n, low, high)
 
 
+def mean_low(batches: NDArray[np.float64], confidence: float = CONFIDENCE) -> float:
+    """Return the low end of the interval that holds the true mean of these batches, by Student's t.
+
+    For what comes in clusters, such as lateness: the samples within a batch need not be independent, only
+    the batches (Law, Simulation Modeling and Analysis, 9.5.3, batch means). -inf of fewer than two.
+    """
+    n = len(batches)
+    if n < 2:
+        return float("-inf")
+    t = float(special.stdtrit(n - 1, (1 + confidence) / 2))
+    return float(batches.mean() - t * batches.std(ddof=1) / n**0.5)
+
+
 def per_second(count: int, duration: int) -> float:
     """Return events per second over a duration in ns; 0 over no time at all."""
     return count * SECOND / duration if duration > 0 else 0.0

@@ -11,6 +11,7 @@ from rich.text import Text
 from analysis.fanouts import Times
 from analysis.figures import OperationFigures
 from analysis.formats import fmt_count, fmt_ms, fmt_rate, fmt_share, fmt_span
+from analysis.validity import stamping_words
 from analysis.verdict import Verdict, Word
 
 COLUMNS = ("operation", "count", "failed", "p50", "p95", "p99", "max")
@@ -57,7 +58,7 @@ def summary_lines(verdict: Verdict) -> list[str]:
     for title, members in tables:
         lines += [title, *(_aligned(row, widths) for row in members)]
     above = [*lines, *([""] if lines else []), *coverage_lines(verdict)]
-    return [*above, totals_line(verdict), *_verdict_lines(verdict)]
+    return [*above, totals_line(verdict), instrument_line(verdict), *_verdict_lines(verdict)]
 
 
 def summary(verdict: Verdict) -> RenderableType:
@@ -75,6 +76,7 @@ def summary(verdict: Verdict) -> RenderableType:
     lines = [
         *map(Text, coverage_lines(verdict)),
         Text(totals_line(verdict), style="dim"),
+        Text(instrument_line(verdict), style="dim"),
         Text(first, style=COLOURS[verdict.verdict]),
         *map(Text, rest),
     ]
@@ -106,6 +108,12 @@ def totals_line(verdict: Verdict) -> str:
         f" {fmt_rate(totals.request_rate)} requests,"
         f" {fmt_rate(totals.delivery_rate)} deliveries, {fmt_count(totals.lost)} lost, errors {errors}"
     )
+
+
+def instrument_line(verdict: Verdict) -> str:
+    """Return how arrivals were stamped and how late we were ourselves, in one line."""
+    lag = verdict.resources.loop_lag.p99
+    return f"stamps: {stamping_words(verdict.stamping)}; loop lag p99 {fmt_ms(lag.value if lag else None)}"
 
 
 def _verdict_lines(verdict: Verdict) -> list[str]:

@@ -27,6 +27,7 @@ from analysis.figures import (
     DeliveryFigures,
     OperationFigures,
     Resources,
+    Stamping,
     Totals,
 )
 from analysis.formats import fmt_count, fmt_span
@@ -76,6 +77,7 @@ class Verdict(Struct, frozen=True):
     fanout_sizes: list[SizeFigures]  # of those kinds of delivery that had several sizes
     bad_deliveries: list[BadDelivery]
     resources: Resources
+    stamping: Stamping
     coverage: Coverage
 
 
@@ -91,7 +93,8 @@ def judge_frames(frames: Frames) -> Verdict:
     ledger = figures.deliveries(frames)
     resources = figures.resources(frames)
     totals = figures.totals(frames, ledger)
-    rules = validity.rules(manifest, resources, operations, ledger)
+    stamping = figures.stamping(manifest)
+    rules = validity.rules(manifest, stamping, resources, operations, ledger, frames.wakeups)
     found = objectives.judge(frames, totals)
     partial = manifest.status != "complete"
     word = decide(totals, rules, found, unreachable=_unreachable(operations, totals), partial=partial)
@@ -113,6 +116,7 @@ def judge_frames(frames: Frames) -> Verdict:
         fanout_sizes=figures.sizes(frames),
         bad_deliveries=figures.bad_deliveries(frames),
         resources=resources,
+        stamping=stamping,
         coverage=figures.coverage(frames),
     )
 

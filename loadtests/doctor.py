@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from loadtests import clock
+from loadtests import clock, limit
 
 _SO_TIMESTAMPNS = 35  # linux/asm-generic/socket.h; not in Python's socket module
 _FDS_PER_USER = 4  # one socket, up to three https connections
@@ -32,7 +32,7 @@ class Check(NamedTuple):
 
 def examine(out: Path) -> list[Check]:
     """Return all findings for runs written below `out`."""
-    checks: list[Callable[[], Check]] = [_python, _cores, _fds, _ports, _clock, _stamps]
+    checks: list[Callable[[], Check]] = [_python, _cores, _fds, _ports, _clock, _stamps, _limit]
     return [check() for check in checks] + [_disk(out)]
 
 
@@ -103,13 +103,25 @@ def _stamps() -> Check:
                 _, extra, _, _ = receiver.recvmsg(16, 64)
                 if extra:
                     seconds, nanoseconds = struct.unpack("qq", extra[0][2])
-                    stamp = seconds * clock.SECOND + nanoseconds - clock.realtime_offset()
+                    stamp = seconds * clock.SECOND + nanoseconds - clock.Realtime().offset
                     return Check(
                         "kernel receive stamps", True, f"yes ({(clock.now() - stamp) // 1000} µs ago)"
                     )
         except OSError as error:
             return Check("kernel receive stamps", None, f"no: {error}", remedy)
     return Check("kernel receive stamps", None, "no", remedy)
+
+
+def _limit() -> Check:
+    name = "deliveries"
+    try:
+        found = limit.measure()
+    except limit.LimitError as error:
+        return Check(name, None, f"could not be measured: {error}", "look whether something else is at work")
+    trusted = round(found.trusted, -3) or found.trusted
+    return Check(
+        name, True, f"about {trusted:,} a second can be trusted ({found.per_cpu_second:,} per CPU-second, ws)"
+    )
 
 
 def _disk(out: Path) -> Check:

@@ -38,6 +38,7 @@ from talkamie.contract import (
     UpdateAlerts,
     UpdateMessages,
     User,
+    WeeklyInput,
 )
 
 
@@ -49,12 +50,13 @@ class Stage:
         self.begun = Bell()
         self.begin = 0
         drill = orders.drill
-        self.seats: list[tuple[Account, Stream | None, range]] = [
-            (orders.me, stream, range(number, drill.starts(stream), stream.devices))
-            for stream in drill.streams
+        self.seats: list[tuple[Account, Stream | None, list[int]]] = [
+            # Streams of one rate take turns, so that none meets another at the target.
+            (orders.me, stream, drill.starts(stream, number, turn / len(drill.streams)))
+            for turn, stream in enumerate(drill.streams)
             for number in range(stream.devices)
         ]
-        self.seats += [(orders.partner, None, range(0))] * drill.listeners
+        self.seats += [(orders.partner, None, [])] * drill.listeners
         self._waited_for = len(self.seats)
         self._busy = len(self.seats) - drill.listeners
 
@@ -129,16 +131,10 @@ class Device(App):
             self.stage.done()
         raise StopUser
 
-    def _follow(self, stream: Stream, starts: range) -> None:
+    def _follow(self, stream: Stream, starts: list[int]) -> None:
         act = self._act_of(stream.what)
-        streams = self.stage.orders.drill.streams
-        # Streams of one rate take turns: none meets another at the target.
-        begin = self.stage.begin + round(
-            streams.index(stream) / len(streams) * clock.SECOND / stream.per_s
-        )
         under_way = []
-        for each in starts:
-            due = begin + round(each * clock.SECOND / stream.per_s)
+        for due in (self.stage.begin + start for start in starts):
             gevent.sleep(max(0, due - clock.now()) / clock.SECOND)
             doing = gevent.spawn(self._do, act, due)
             under_way.append(doing)
@@ -157,8 +153,7 @@ class Device(App):
         link, timeout = self._link, self.books.scenario.client.timeout_s
         assert link is not None
         self.attempt(
-            Kind.PING, "wss.ping", self._take_intended(), lambda: link.ping(timeout=timeout), wanted=lambda: True
-        )
+            Kind.PING, "wss.ping", self._take_intended(), lambda: link.ping(timeout=timeout))
 
     def _act_of(self, what: str) -> Callable[[], Any]:
         """Return what does one thing: nothing may wait between its call and the taking of `intended`."""
@@ -182,6 +177,8 @@ class Device(App):
                 return lambda: self.ask(frames[what])
             case "get-user":
                 return lambda: self.call(what, id=orders.partner.id)
+            case "set-weekly-availability":
+                return lambda: self.call(what, WeeklyInput())
             case _:
                 return lambda: self.call(what)
 

@@ -14,9 +14,10 @@ import numpy as np
 
 from loadtests.clock import MILLISECOND
 from reports.parts import PartWriter
-from reports.sample import PARTS, Accepted, Kind, Outcome
+from reports.sample import PARTS, RESOURCES, Accepted, Kind, Outcome
 
 WINDOW_S = 10
+_LOOKED_AT = 2_000  # rows of a second whose lags are looked at: enough for a p99, and never a pause of ours
 
 Group = str
 GROUPS = {Kind.REQUEST: "https", Kind.SOCKET: "wss", Kind.PING: "ping", Kind.CONNECT: "connect"}
@@ -94,9 +95,23 @@ class Recorder:
         """Add a socket's coming online or going offline."""
         self._rows["presence"].append((user, socket, online, at))
 
-    def resources(self, *row: Any) -> None:
-        """Add one row of `reports.sample.RESOURCES`."""
-        self._rows["resources"].append(row)
+    def resources(self, **row: Any) -> None:
+        """Add one row of `reports.sample.RESOURCES`; a column that is not given is 0."""
+        self._rows["resources"].append(tuple(row.get(name, 0) for name in RESOURCES.names))
+
+    def wakeup(self, due: int, woken: int) -> None:
+        """Add one wake-up of the probe in our event loop."""
+        self._rows["wakeups"].append((due, woken))
+
+    def lags(self) -> tuple[list[int], list[int], list[int]]:
+        """Return loop, send and read lags, in ns, of what the next flush will write, or of a part of it.
+
+        A send counts where it had a time of its own: else it was sent as soon as it was thought of.
+        """
+        samples, arrivals = _some(self._rows["samples"]), _some(self._rows["arrivals"])
+        send = [row[6] - row[5] for row in samples if row[6] > row[5]]
+        read = [row[8] - row[7] for row in samples] + [row[5] - row[4] for row in arrivals]
+        return [woken - due for due, woken in self._rows["wakeups"]], send, read
 
     def flush(self) -> Second:
         """Write all rows to disk, fold the last second into the live figures, and return it."""
@@ -141,3 +156,7 @@ class Recorder:
     def troubles(self) -> list[str]:
         """Return why rows could not be written, oldest first."""
         return self._writer.errors
+
+
+def _some(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    return rows[:: 1 + len(rows) // _LOOKED_AT]

@@ -82,7 +82,7 @@ class Run:
         self._writer = PartWriter(self.folder, _WORKER)
         self.recorder = Recorder(self._writer)
         self.ledger = Ledger(self.recorder, token)
-        self.health = Health(self.recorder, target.pid)
+        self.health = Health(self.recorder, target.pid, engine())
         self.deadline = clock.ns(scenario.client.delivery_deadline_s)
         self._ticker = every_second(self._tick)
         self.listeners: list[Callable[[Second], None]] = []  # told of each second, once it is on disk
@@ -174,7 +174,7 @@ class Run:
 
     def _tick(self) -> None:
         try:
-            engine().realtime.sample()
+            self._watch_the_clock()
             self.health.note(len(self._people), self.ledger.sockets)
             second = self.recorder.flush()
             self.ledger.forget(clock.now() - 10 * self.deadline)
@@ -182,6 +182,13 @@ class Run:
                 listen(second)
         except Exception as error:
             self.trouble(f"the recorder failed: {type(error).__name__}: {error}")
+
+    def _watch_the_clock(self) -> None:
+        realtime = engine().realtime
+        before = realtime.offset
+        if step := realtime.sample():
+            self.manifest.clock.steps_ns.append(step)
+            self.event("clock-step", step_ns=step, before_ns=before, after_ns=realtime.offset)
 
     def phase(self) -> str:
         """Return where the run is: warm-up, steady or draining."""
@@ -235,6 +242,8 @@ class Run:
             book.Phase(name="steady", from_ns=steady_from, to_ns=stopped),
             book.Phase(name="drain", from_ns=stopped, to_ns=ended),
         ]
+        for name, count in self.health.received().items():
+            setattr(final.clock, name, count)
         final.workers = [
             book.Worker(
                 name=_WORKER,

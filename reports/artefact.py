@@ -302,6 +302,10 @@ class Run:
         """Return `RESOURCES` of all workers, and the column `worker`. columns: only these, in this order."""
         return _read_table(self.path / "resources.parquet", columns)
 
+    def wakeups(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return `WAKEUPS` of all workers, and the column `worker`. columns: only these, in this order."""
+        return self._of_workers("wakeups", columns)
+
     def deliveries(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Return `DELIVERIES`, the ledger. columns: only these, in this order."""
         return _read_table(self.path / "deliveries.parquet", columns)

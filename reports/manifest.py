@@ -69,6 +69,11 @@ class Clock(Struct, kw_only=True):
 
     stamps: str  # "wire" (by the kernel), "epoll" or "callback"
     realtime_offset_ns: int = 0  # CLOCK_REALTIME - CLOCK_MONOTONIC at the start
+    steps_ns: list[int] = []  # by how much the wall clock was set during the run
+    reads: Count = 0  # of sockets, that were to be stamped
+    unstamped: Count = 0  # reads without a kernel stamp: stamped when the event loop was told
+    frames: Count = 0  # that came with those reads
+    coalesced: Count = 0  # frames that were read together with a later one: they have its stamp
 
 
 class Machine(Struct, kw_only=True):

@@ -135,14 +135,38 @@ RESOURCES = pa.schema(
         ("at", pa.int64()),
         ("process", _NAME),  # "generator" or "server"
         ("cpu", pa.float32()),  # share of one core in the last second: 1.0 is a full core
+        ("cpu_system", pa.float32()),  # the part of it that was spent in the kernel
+        (
+            "cpu_wait",
+            pa.float32(),
+        ),  # share of the second in which its main thread was kept waiting for a core
         ("rss", pa.int64()),  # bytes
         ("fds", pa.int32()),
-        ("users", pa.int32()),  # virtual users running (generator only)
-        ("sockets", pa.int32()),  # sockets online (generator only)
-        ("loop_lag", pa.int64()),  # worst wake-up lateness of a probe in this second, ns (generator only)
+        ("preempted", pa.int32()),  # involuntary context switches of its main thread
+        # What follows is of the generator only; of the server it is 0.
+        ("users", pa.int32()),  # virtual users running
+        ("sockets", pa.int32()),  # sockets online
+        ("loop_lag_p50", pa.int64()),  # lateness of the wake-ups of a probe in this second, ns
+        ("loop_lag_p99", pa.int64()),
+        ("loop_lag_max", pa.int64()),
+        ("send_lag_p99", pa.int64()),  # of what was done in this second and had a time of its own, ns
+        ("read_lag_p99", pa.int64()),  # of what arrived and was seen in this second, ns
+        ("dropped", pa.int32()),  # starts that were due and never made
+        ("gc_runs", pa.int32()),  # collections
+        ("gc_pause", pa.int64()),  # their time together, ns
+        ("reads", pa.int64()),  # of sockets
+        ("unstamped", pa.int64()),  # reads that came without a kernel stamp
+        ("frames", pa.int64()),  # that came with those reads
+        ("coalesced", pa.int64()),  # frames that were read together with a later one: they have its stamp
+        ("pressure", pa.float32()),  # share of the second in which anybody on the machine waited for a core
+        ("steal", pa.float32()),  # share of all cores that the hypervisor gave to others
     ]
 )
 """One row per process and second."""
+
+WAKEUPS = pa.schema([("due", pa.int64()), ("woken", pa.int64())])
+"""One row per wake-up of a probe in the generator's event loop, at random instants. Its lag, woken - due, is
+that of whatever a timer starts."""
 
 PARTS: dict[str, pa.Schema] = {
     "samples": SAMPLES,
@@ -150,6 +174,7 @@ PARTS: dict[str, pa.Schema] = {
     "arrivals": ARRIVALS,
     "presence": PRESENCE,
     "resources": RESOURCES,
+    "wakeups": WAKEUPS,
 }
 """What each worker writes in a run: `parts/<worker>.<name>.arrow`, later `<name>/<worker>.parquet`."""
 

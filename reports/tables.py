@@ -23,7 +23,8 @@ from reports.sample import DELIVERIES, HISTOGRAMS, PARTS, RESOURCES, Fate, Kind,
 
 _BLOCK = 131_072  # rows: one Parquet row group
 _KEYS = ["second", "operation", "outcome", "bucket"]
-_INSTANTS = ("intended", "sent", "settled", "arrived", "seen", "at")
+_INSTANTS = ("intended", "sent", "settled", "arrived", "seen", "at", "woken")
+_JOINED = ("sends", "arrivals", "presence")  # what the ledger is made from
 _WORKER = pa.field("worker", pa.dictionary(pa.int32(), pa.string()))
 
 
@@ -48,7 +49,7 @@ def build_tables(
             if part.table == "samples":
                 timed = block.filter(pc.not_equal(block["kind"], int(Kind.NOTICE)))  # a notice takes no time
                 folded.add(timed["operation"], timed["outcome"], timed["intended"], timed["arrived"])
-            elif part.table != "resources":
+            elif part.table in _JOINED:
                 kept.add(part, block)
             yield block
         found.setdefault(part.worker, {})[part.table] = rows
@@ -84,7 +85,7 @@ class _Kept:
     """The rows that the ledger is made from, in memory."""
 
     def __init__(self) -> None:
-        self._tables: dict[str, list[pa.Table]] = {"sends": [], "arrivals": [], "presence": []}
+        self._tables: dict[str, list[pa.Table]] = {name: [] for name in _JOINED}
 
     def add(self, part: PartReader, block: pa.Table) -> None:
         self._tables[part.table].append(_named(block, part.worker))

@@ -17,7 +17,8 @@ HTTPS = ("get-user-by-token", "get-user", "get-chats", "get-connections", "get-a
 SOCKET = ("ping", "get-messages", "update-alerts", "update-messages", "send-message")
 """What is held up for each of the constants, in their order."""
 
-OK_OPERATION, ERROR_OPERATION, RESET_OPERATION, SLOW_OPERATION = HTTPS[:4]
+OK_OPERATION, ERROR_OPERATION, SLOW_OPERATION = HTTPS[:3]
+RESET_OPERATION = "set-weekly-availability"  # a POST: what is idempotent may be sent again after a reset
 PING_US = (200, 350, 600, 900)
 CLOCK_STEP_S = 120
 
@@ -54,9 +55,16 @@ class Drill(Struct, frozen=True, kw_only=True):
         """Return how many take part."""
         return sum(stream.devices for stream in self.streams) + self.listeners
 
-    def starts(self, stream: Stream) -> int:
+    def count(self, stream: Stream) -> int:
         """Return how many starts of a stream fall due."""
         return round(stream.per_s * self.span_s)
+
+    def starts(self, stream: Stream, device: int, offset: float) -> list[int]:
+        """Return when a device of a stream has to start, ns; all are late by `offset` of an interval."""
+        return [
+            round((each + offset) * 1e9 / stream.per_s)
+            for each in range(device, self.count(stream), stream.devices)
+        ]
 
 
 class Case(Struct, frozen=True, kw_only=True):
@@ -223,7 +231,10 @@ def _cases() -> list[Case]:
                 _constant(SLOW_OPERATION, 2000) | {"every": 5},
             ),
             drill=Drill(
-                streams=tuple(Stream(what=n, per_s=50) for n in HTTPS[:4]), span_s=3, timeout_s=1, deadline_s=2
+                streams=tuple(Stream(what=n, per_s=50) for n in (*HTTPS[:3], RESET_OPERATION)),
+                span_s=3,
+                timeout_s=1,
+                deadline_s=2,
             ),
         ),
         Case(

@@ -26,7 +26,7 @@ from reports.manifest import (
     write_manifest,
 )
 from reports.parts import PartWriter
-from reports.sample import DELIVERIES, PARTS, RESOURCES, SAMPLES, Fate, Kind, Outcome
+from reports.sample import DELIVERIES, PARTS, RESOURCES, SAMPLES, WAKEUPS, Fate, Kind, Outcome
 
 SECOND = 1_000_000_000
 MS = 1_000_000
@@ -73,6 +73,9 @@ class FakeRun:
 
     def resources(self) -> pa.Table:
         return self.tables["resources"]
+
+    def wakeups(self) -> pa.Table:
+        return self.tables["wakeups"]
 
 
 def table(schema: pa.Schema, columns: dict[str, Any]) -> pa.Table:
@@ -215,7 +218,7 @@ def rooms(
     )
 
 
-def resources(rng: np.random.Generator, seconds: int, *, lag: int = 2 * MS) -> pa.Table:
+def resources(rng: np.random.Generator, seconds: int, *, lag: int = MS // 5) -> pa.Table:
     """Return a row for the generator and one for the server in each second."""
     n = 2 * seconds
     generator = np.arange(n) % 2 == 0
@@ -228,9 +231,16 @@ def resources(rng: np.random.Generator, seconds: int, *, lag: int = 2 * MS) -> p
             "cpu": np.where(generator, rng.uniform(0.2, 0.35, n), rng.uniform(0.4, 0.8, n)),
             "rss": np.where(generator, 90 << 20, 140 << 20) + rng.integers(0, 20 << 20, n),
             "fds": rng.integers(100, 160, n),
-            "loop_lag": np.where(generator, rng.exponential(lag, n), 0).astype(np.int64),
+            "loop_lag_p99": np.where(generator, rng.exponential(lag, n), 0).astype(np.int64),
         },
     )
+
+
+def wakeups(rng: np.random.Generator, seconds: int, *, lag: int) -> pa.Table:
+    """Return a hundred wake-ups a second, late by `lag` on average."""
+    due = ORIGIN + np.sort(rng.uniform(0, seconds, 100 * seconds) * SECOND).astype(np.int64)
+    late = rng.exponential(lag, len(due)).astype(np.int64)
+    return table(with_worker(WAKEUPS), {"worker": "w0" if len(due) else [], "due": due, "woken": due + late})
 
 
 Build = Callable[..., Any]
@@ -245,9 +255,10 @@ def fake_run(folder: Path, *, seed: int = 7, n: int = 20_000, ledger: int = 9_00
     tables = {
         "samples": samples(rng, n, seconds, failing=how.pop("failing", 0.004), slow=slow),
         "deliveries": deliveries(rng, ledger, seconds, fates=how.pop("fates", None), slow=slow),
-        "resources": resources(rng, seconds if n else 0, lag=how.pop("lag", 2 * MS)),
+        "resources": resources(rng, seconds if n else 0),
+        "wakeups": wakeups(rng, seconds if n else 0, lag=how.pop("lag", MS // 5)),
     }
-    rows = {"samples": tables["samples"].num_rows, "resources": tables["resources"].num_rows}
+    rows = {name: tables[name].num_rows for name in ("samples", "resources", "wakeups")}
     worker = Worker(name="w0", pid=1, closed=True, rows=rows, found=dict(rows))
     workers = how.pop("workers", [worker])
     for key, changed in how.pop("tables", {}).items():
@@ -260,7 +271,7 @@ def on_disk(run: FakeRun, root: Path) -> Path:
     head = msgspec.structs.replace(run.manifest, status="running", ended_ns=0, workers=[])
     folder = create(root, head, force=True, min_free=0)
     writer = PartWriter(folder, "w0")
-    for name in ("samples", "resources"):
+    for name in ("samples", "resources", "wakeups"):
         writer.append(name, {column: run.tables[name][column].to_pylist() for column in PARTS[name].names})
     writer.close()
     status = run.manifest.status

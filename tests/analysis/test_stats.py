@@ -116,3 +116,17 @@ def test_more_samples_are_asked_for_the_closer_the_figure_is_to_its_limit() -> N
     assert 0 < far < near
     assert stats.samples_to_decide(500, 0.01, 0.01) is None
     assert stats.samples_to_decide(500, 0.0099999, 0.01) is None
+
+
+def test_the_low_end_of_a_mean_is_that_of_students_t() -> None:
+    """Ten batches of mean 2 and deviation 1: 2 - 2.262 / sqrt(10); fewer than two batches show nothing."""
+    batches = np.array([1.0, 3.0] * 5) * 0.9486832980505138 + 2 * (1 - 0.9486832980505138)
+    assert stats.mean_low(batches) == pytest.approx(2 - 2.2621571628 / 10**0.5)
+    assert stats.mean_low(np.array([5.0])) == -np.inf
+
+
+def test_the_low_end_of_a_mean_covers_it() -> None:
+    """Of 2,000 samples of 20 batches the true mean is above the low end in 97.5 %, within chance."""
+    rng = np.random.default_rng(11)
+    below = sum(stats.mean_low(rng.normal(1, 3, 20)) <= 1 for _ in range(2_000))
+    assert abs(below / 2_000 - 0.975) < 4 * (0.975 * 0.025 / 2_000) ** 0.5

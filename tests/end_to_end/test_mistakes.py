@@ -147,3 +147,4 @@ def test_the_doctor_examines_this_machine(talkload: Talkload) -> None:
     ended = talkload("doctor")
     assert ended.returncode == 0
     assert "kernel receive stamps" in ended.stdout
+    assert "a second can be trusted" in ended.stdout

@@ -10,6 +10,7 @@ import pytest
 
 from reports import artefact
 from reports.artefact import Clock, Machine, Manifest, PartWriter, ScenarioInfo, Suite, Target, Worker
+from reports.sample import RESOURCES
 
 ORIGIN = 1_000_000_000
 
@@ -93,13 +94,9 @@ def rows() -> Callable[..., dict[str, dict[str, list[Any]]]]:
             "resources": {
                 "at": sent,
                 "process": ["generator"] * n,
-                "cpu": [0.5] * n,
-                "rss": [1 << 20] * n,
-                "fds": [9] * n,
-                "users": [2] * n,
-                "sockets": [1] * n,
-                "loop_lag": [100] * n,
+                **{name: [1] * n for name in RESOURCES.names[2:]},
             },
+            "wakeups": {"due": sent, "woken": [t + 100 for t in sent]},
         }
 
     return make
