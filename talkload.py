@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from loadtests.target import Server, Target
+    from scenarios.calibration import Case
 
-USAGE, INVALID, UNUSABLE = 2, 4, 5
+FAILED, USAGE, INVALID, UNUSABLE = 1, 2, 4, 5
+ATTEMPTS = 2  # at a case whose run says that it can't be trusted
 RUNS = Path("reports/runs")
 
 
@@ -178,6 +180,62 @@ def doctor(out: Path, as_json: bool) -> None:
             if check.ok is not True and check.remedy:
                 click.echo(f"{'':8} {'':22} → {check.remedy}")
     sys.exit(USAGE if any(check.ok is False for check in checks) else 0)
+
+
+@main.command()
+@click.option("--case", "names", multiple=True, metavar="NAME", help="Only this one; may be given again.")
+@click.option("--out", type=click.Path(path_type=Path), help="Keep the runs there; default: nowhere.")
+@click.option("--json", "as_json", is_flag=True, help="Print the cells as JSON, nothing else.")
+def calibrate(names: tuple[str, ...], out: Path | None, as_json: bool) -> None:
+    """Let the suite prove itself: find what is injected into the reference server, exactly."""
+    from contextlib import nullcontext
+    from tempfile import TemporaryDirectory
+
+    from scenarios.calibration import CASES
+
+    if unknown := [name for name in names if name not in CASES]:
+        raise click.UsageError(f"there is no case {unknown[0]!r}: expected one of {', '.join(CASES)}")
+    if out is not None and not out.is_dir():
+        raise click.UsageError(f"--out {out}: there is no such folder")
+    with (
+        _plain_errors(),
+        nullcontext(str(out)) if out else TemporaryDirectory(prefix="talkload-") as folder,
+    ):
+        sys.exit(_calibrate([CASES[name] for name in names or CASES], Path(folder), as_json=as_json))
+
+
+def _calibrate(cases: list[Case], folder: Path, *, as_json: bool) -> int:
+    """Carry the cases out, print the matrix; return the exit code."""
+    import msgspec
+
+    from analysis import calibration, merging
+    from loadtests.calibrate import Bench
+    from reports.artefact import Run
+
+    cells: list[calibration.Cell] = []
+    with Bench(folder) as bench:
+        for number, case in enumerate(cases, 1):
+            click.echo(f"[{number}/{len(cases)}] {case.name}: {case.about} … ", nl=False, err=True)
+            if case.drill is None:
+                found = merging.cells(case.name, folder)
+            else:
+                for _ in range(ATTEMPTS):
+                    path, truth = bench.carry_out(case)
+                    run = Run.open(path, recover=True)
+                    if calibration.trusted(case, run):
+                        break
+                    click.echo("too busy a machine … ", nl=False, err=True)
+                else:
+                    _fail(f"the generator could not work: the run {path.name} is invalid", INVALID)
+                found = calibration.judge(case, run, truth)
+            missed = sum(not cell.detected for cell in found)
+            click.echo(f"{missed} of {len(found)} missed" if missed else f"{len(found)} detected", err=True)
+            cells += found
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(cells)).decode())
+    else:
+        click.echo("\n".join(["", *calibration.table(cells)]))
+    return 0 if all(cell.detected for cell in cells) else FAILED
 
 
 def _tell(folder: Path, *, page: bool, as_json: bool) -> int:

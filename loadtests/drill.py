@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -152,8 +151,7 @@ class Device(App):
     def _ping(self) -> None:
         link, timeout = self._link, self.books.scenario.client.timeout_s
         assert link is not None
-        self.attempt(
-            Kind.PING, "wss.ping", self._take_intended(), lambda: link.ping(timeout=timeout))
+        self.attempt(Kind.PING, "wss.ping", self._take_intended(), lambda: link.ping(timeout=timeout))
 
     def _act_of(self, what: str) -> Callable[[], Any]:
         """Return what does one thing: nothing may wait between its call and the taking of `intended`."""
@@ -191,7 +189,7 @@ def set_wall_clock(seconds: int) -> None:
     """
     clock.time = SimpleNamespace(  # type: ignore[assignment]
         time_ns=lambda real=clock.time.time_ns: real() + seconds * clock.SECOND,
-        monotonic_ns=time.monotonic_ns,  # noqa: TID251 - passed on, not read
+        monotonic_ns=clock.now,
     )
     unpack = wire._TIMESPEC.unpack
 

@@ -154,7 +154,9 @@ def _cases() -> list[Case]:
             name="https-delays",
             about="five https operations, each answered after a constant time",
             plan=_plan(*(_constant(name, ms) for name, ms in held_up)),
-            drill=Drill(streams=tuple(Stream(what=n, per_s=100, devices=10) for n, _ in held_up), span_s=10.5),
+            drill=Drill(
+                streams=tuple(Stream(what=n, per_s=100, devices=10) for n, _ in held_up), span_s=10.5
+            ),
         ),
         Case(
             name="socket-delays",
@@ -173,10 +175,7 @@ def _cases() -> list[Case]:
             name="shapes",
             about="delays that are bimodal and lognormal",
             plan=_plan(
-                *(
-                    {"fault": "latency", "where": n, "delay": d}
-                    for n, d in zip(HTTPS, shapes, strict=False)
-                )
+                *({"fault": "latency", "where": n, "delay": d} for n, d in zip(HTTPS, shapes, strict=False))
             ),
             drill=Drill(
                 streams=tuple(Stream(what=n, per_s=200, devices=10) for n in HTTPS[: len(shapes)]), span_s=6
@@ -186,7 +185,11 @@ def _cases() -> list[Case]:
             name="stall",
             about="the server stands still for 1 s of every 3 s",
             plan=_plan({"fault": "stall", "where": "https", "stall_ms": 1000, "period_s": 3}),
-            drill=Drill(streams=(Stream(what=OK_OPERATION, per_s=120, devices=20),), span_s=9, lead_s=3.1),
+            drill=Drill(
+                streams=(Stream(what=OK_OPERATION, per_s=120, devices=20, one_by_one=True),),
+                span_s=9,
+                lead_s=3.1,
+            ),
         ),
         Case(
             name="messages",
