@@ -2,8 +2,8 @@
 
 A claim is a figure of the run's verdict, or of its tables where a verdict has none. The truth is the target's
 own book. A cell is *detected* when the claim is no further from the truth than its tolerance: 0 for a
-count, and for a time what the two ends, which stand some ten microseconds of loopback and the turns of an event
-loop apart, can't agree on.
+count, and for a time what the two ends can't agree on, which stand some ten microseconds of loopback and a
+turn of an event loop apart.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from functools import cached_property
 import numpy as np
 from msgspec import Struct
 
-from analysis import stats, verdict
+from analysis import stats, validity, verdict
 from analysis.fanouts import Times, times
 from analysis.figures import OperationFigures
 from analysis.frames import Frames, of_kind, succeeded, values
 from reports.artefact import Run
-from reports.sample import Kind, Outcome
+from reports.sample import Kind
 from scenarios.calibration import (
     CLOCK_STEP_S,
     CONSTANTS_MS,
@@ -94,9 +94,15 @@ def judge(case: Case, run: Run, truth: Truth) -> list[Cell]:
     return list(_JUDGES[case.name](Evidence(case, run, truth)))
 
 
-def trusted(case: Case, run: Run) -> bool:
-    """Tell whether the run says of itself that it can be trusted, as all should but the one that must not."""
-    return case.name == "saturated" or verdict.judge(run).verdict is not verdict.Word.INVALID
+def disturbed(case: Case, run: Run) -> bool:
+    """Tell whether the run says of itself that something else used its machine, and so spoiled its times.
+
+    Of a generator that was made busy that is to be said, and not to be believed.
+    """
+    judged = verdict.judge(run)
+    shared = any(rule.warning and rule.rule == validity.SHARED for rule in judged.validity)
+    busy = case.drill is not None and case.drill.busy_ms > 0
+    return shared or (judged.verdict is verdict.Word.INVALID and not busy)
 
 
 def _claimed(found: Times | None, name: str) -> int | None:
@@ -188,13 +194,14 @@ def _fan_out(evidence: Evidence) -> Iterator[Cell]:
     for (message, *_), each in zip(pushes, took, strict=True):
         last[message] = max(each, last.get(message, 0))
     fault = evidence.case.name
-    for name, tolerance in (("p50", MS), ("p90", MS), ("p99", 3 * MS)):
+    # What a server has written to its buffers leaves them up to a turn of its loop later.
+    for name in ("p50", "p90", "p99"):
         true = _true(took, name)
-        yield evidence.time(
-            fault, f"fan-out {name}", true, _claimed(row.fanout, name), tolerance + 0.02 * true
-        )
+        claimed = _claimed(row.fanout, name)
+        yield evidence.time(fault, f"fan-out {name}", true, claimed, 2 * MS + 0.05 * true)
     true = _true(list(last.values()), "p50")
-    yield evidence.time(fault, "completion p50", true, _claimed(row.completion, "p50"), MS + 0.02 * true)
+    claimed = _claimed(row.completion, "p50")
+    yield evidence.time(fault, "completion p50", true, claimed, 2 * MS + 0.05 * true)
     yield evidence.count(fault, "deliveries", len(pushes), row.on_time)
 
 
@@ -206,7 +213,7 @@ def _ping(evidence: Evidence) -> Iterator[Cell]:
         for _, rows in pings.groupby("journey", observed=True)
         if len(rows) > 2  # what the app pings of its own accord is of no journey
     )
-    way = 2 * _true(evidence.truth.transit_ns, "p50")
+    way = _true(evidence.truth.transit_ns, "p50")
     for us, found in zip(evidence.case.echo_us, claimed, strict=False):
         true = _true(evidence.truth.echo_ns[str(us)], "p50") + way
         yield evidence.time(f"{us} µs", "wss.ping service p50", true, found, 0.02 * true)
@@ -284,6 +291,7 @@ def _clock(evidence: Evidence) -> Iterator[Cell]:
 def _saturated(evidence: Evidence) -> Iterator[Cell]:
     invalid = evidence.verdict.verdict is verdict.Word.INVALID
     yield evidence.count("generator busy", "called invalid", 1, int(invalid))
+    yield from _ping(evidence)  # whose service time is right all the same
 
 
 def _killed(evidence: Evidence) -> Iterator[Cell]:

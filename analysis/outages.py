@@ -1,7 +1,8 @@
-"""When the target was away: stretches in which one attempt after the other ended without an answer.
+"""When the target was away: stretches in which one attempt after the other broke.
 
-An outage reaches from the begin of the first attempt that failed so to the end of the last one before a
-success. Single failures are none, and neither is what lasts a moment.
+An outage reaches from the first of attempts that broke, by when they did, to the last one before a success or
+an answer that says no. Single failures are none, and neither is what lasts a moment. Time-outs are not looked
+at: a target that is slow is not away.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Outage(Struct, frozen=True):
         """When, for how long, and what it is known by."""
         return (
             f"The target was away for {fmt_ms(self.end - self.begin)}, from {fmt_ms(self.begin)} on:"
-            f" {fmt_count(self.attempts)} attempts in a row had no answer."
+            f" {fmt_count(self.attempts)} attempts in a row broke."
         )
 
 
@@ -38,12 +39,11 @@ def outages(frames: Frames) -> list[Outage]:
     """Return each outage, the first one first."""
     ended = of_kind(frames.samples, *_ANSWERED)
     ended = ended[ended["outcome"] != Outcome.CANCELLED].sort_values("arrived", kind="stable")
-    broken = ended["outcome"].isin([int(Outcome.BROKEN), int(Outcome.TIMEOUT)]).to_numpy()
+    broken = (ended["outcome"] == Outcome.BROKEN).to_numpy()
     edges = np.flatnonzero(np.diff(broken, prepend=False, append=False))
-    sent, arrived = values(ended, "sent"), values(ended, "arrived")
-    origin = frames.manifest.origin_ns
+    at = values(ended, "arrived") - frames.manifest.origin_ns
     found = [
-        Outage(int(sent[first:stop].min()) - origin, int(arrived[stop - 1]) - origin, int(stop - first))
+        Outage(int(at[first]), int(at[stop - 1]), int(stop - first))
         for first, stop in zip(edges[::2], edges[1::2], strict=True)
     ]
     return [each for each in found if each.attempts >= ATTEMPTS and each.end - each.begin >= SHORTEST]

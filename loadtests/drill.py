@@ -7,6 +7,7 @@ are those of one clock.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import signal
@@ -31,14 +32,17 @@ from scenarios.actor import Finished, Unhappy
 from scenarios.calibration import Account, Orders, Stream
 from talkamie.contract import (
     Action,
+    CallStep,
     Chat,
     GetMessages,
     ReadMark,
     UpdateAlerts,
-    UpdateMessages,
     User,
     WeeklyInput,
 )
+
+NOBODY = "none"
+NOT_FOUND = 404
 
 
 class Stage:
@@ -143,10 +147,8 @@ class Device(App):
 
     def _do(self, act: Callable[[], Any], due: int) -> None:
         self._intended = due
-        try:
+        with contextlib.suppress(Unhappy, Finished):  # they are on record
             act()
-        except (Unhappy, Finished):
-            pass  # it is on record
 
     def _ping(self) -> None:
         link, timeout = self._link, self.books.scenario.client.timeout_s
@@ -157,22 +159,23 @@ class Device(App):
         """Return what does one thing: nothing may wait between its call and the taking of `intended`."""
         orders = self.stage.orders
         chat = Chat(id=orders.chat, user=User(id=orders.partner.id))
-        read = ReadMark(status="read")
         texts = itertools.count()
-        frames: dict[str, Action] = {
-            "wss.get-messages": GetMessages(action="get-messages", chat_id=orders.chat),
-            "wss.update-alerts": UpdateAlerts(action="update-alerts", alerts_map={orders.alert: read}),
-            "wss.update-messages": UpdateMessages(
-                action="update-messages", chat_id=orders.chat, messages_map={orders.message: read}
+        unknown: dict[str, Action] = {  # what is not found is answered as fast, and nobody is told
+            "wss.update-alerts": UpdateAlerts(
+                action="update-alerts", alerts_map={NOBODY: ReadMark(status="read")}
             ),
+            "wss.accept-call": CallStep(action="accept-call", call_id=NOBODY),
+            "wss.end-call": CallStep(action="end-call", call_id=NOBODY),
         }
         match what:
             case "wss.ping":
                 return self._ping
             case "wss.send-message":
                 return lambda: self.say(chat, f"number {next(texts)}")
-            case _ if what in frames:
-                return lambda: self.ask(frames[what])
+            case "wss.get-messages":
+                return lambda: self.ask(GetMessages(action="get-messages", chat_id=orders.chat))
+            case _ if what in unknown:
+                return lambda: self.ask(unknown[what], expect=(NOT_FOUND,))
             case "get-user":
                 return lambda: self.call(what, id=orders.partner.id)
             case "set-weekly-availability":

@@ -14,8 +14,8 @@ from msgspec import Struct
 
 CONSTANTS_MS = (1, 5, 20, 100, 500)
 HTTPS = ("get-user-by-token", "get-user", "get-chats", "get-connections", "get-alerts")
-SOCKET = ("ping", "get-messages", "update-alerts", "update-messages", "send-message")
-"""What is held up for each of the constants, in their order."""
+SOCKET = ("ping", "get-messages", "update-alerts", "accept-call", "end-call")
+"""What is held up for each of the constants, in their order: nothing that would be pushed to anybody."""
 
 OK_OPERATION, ERROR_OPERATION, SLOW_OPERATION = HTTPS[:3]
 RESET_OPERATION = "set-weekly-availability"  # a POST: what is idempotent may be sent again after a reset
@@ -93,8 +93,6 @@ class Orders(Struct, frozen=True, kw_only=True):
     me: Account
     partner: Account
     chat: str
-    alert: str  # somebody else's alerts don't exist: this one is mine
-    message: str  # that the partner has sent me
 
 
 class Rule(Struct, frozen=True):
@@ -116,7 +114,7 @@ class Truth(Struct, frozen=True, kw_only=True):
     counted: dict[str, dict[int, int]] = {}  # by operation or action: how often it ended with each status
     pushes: list[tuple[str, int, int, int, str]] = []  # message, socket, accepted, written, fate
     echo_ns: dict[str, list[int]] = {}  # by delay: from a ping's arrival at the echo to the answer's write
-    transit_ns: list[int] = []  # what the way over loopback takes, as the echo has measured it
+    transit_ns: list[int] = []  # what the way over loopback and back takes, as the echo has measured it
 
     def rule(self, fault: str, place: str = "") -> Rule:
         """Return the first rule with this fault, at this place. Raises StopIteration."""
@@ -165,8 +163,7 @@ def _cases() -> list[Case]:
             # A server answers one socket's frames in turn: so many devices that none has two under way.
             drill=Drill(
                 streams=tuple(
-                    Stream(what=f"wss.{name}", per_s=100, devices=max(4, ms * 2 // 10))
-                    for name, ms in answers
+                    Stream(what=f"wss.{name}", per_s=100, devices=max(4, ms // 5)) for name, ms in answers
                 ),
                 span_s=10.5,
             ),
@@ -258,8 +255,9 @@ def _cases() -> list[Case]:
         ),
         Case(
             name="saturated",
-            about="the generator has something else to do",
-            drill=Drill(streams=(few,), span_s=4, busy_ms=150),
+            about="the generator has something else to do, and the kernel has not",
+            drill=Drill(streams=(Stream(what="wss.ping", per_s=50, devices=1),), span_s=5, busy_ms=150),
+            echo_us=PING_US[-1:],
         ),
         Case(
             name="killed",

@@ -21,7 +21,7 @@ def block(duration: int) -> None:
 
 
 def realtime_offset() -> int:
-    """Return by how many ns the wall clock, which stamps what the kernel receives, is ahead of `monotonic`."""
+    """Return by how many ns the wall clock, by which the kernel stamps, is ahead of `monotonic`."""
     readings = []
     for _ in range(9):
         before, real, after = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()

@@ -2,19 +2,19 @@
 
     python -m talkamie.server.echo 200 500 900
 
-Delays of the reference server are whole milliseconds, because event loops have no finer timers. To hold a client
-against a fraction of one, this process does nothing else: it reads, spins until the delay since the kernel's
-receive stamp is over, and writes. The k-th connection has the k-th delay, and they begin again after the last.
-Whoever authenticates is told the id that he gave as his token.
+Delays of the reference server are whole milliseconds, because event loops have no finer timers. To hold a
+client against a fraction of one, this process does nothing else: it reads, spins until the delay since the
+kernel's receive stamp is over, and writes. The k-th connection has the k-th delay, and they begin again after
+the last. Whoever authenticates is told the id that he gave as his token.
 
-Between a reading of the clock right before a write and the stamp that the receiving end of loopback puts on the
-bytes lie some 10 µs. They are part of every round trip, twice. How long they are is measured here, before each
-answer's turn and over a connection of our own: no code of a client has part in it.
+Between a reading of the clock right before a write and the stamp that the receiving end of loopback puts on
+the bytes lie some 10 µs. They are part of every round trip, twice. How long they are is measured here, while
+nobody asks, over a connection of our own: no code of a client has part in it.
 
 It says on its first line where it listens, {"wss", "pid"}. When its input ends it prints its books and ends:
 
     {"echo_ns": {"200": [ns from the stamp of a ping to right before the write of its answer, ...], ...},
-     "transit_ns": [ns from right before a write to its stamp, ...]}
+     "transit_ns": [ns from right before a write to its stamp, there and back, ...]}
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ from talkamie.server import clock
 
 SO_TIMESTAMPNS = 35  # socket(7); the socket module has no name for it
 PROBE_S = 0.01
+SPIN = 300_000
+PING_BYTES = 60
 _TIMESPEC = struct.Struct("@ll")
 
 
@@ -99,7 +101,7 @@ class Peer:
 
 
 class Transit:
-    """The way over loopback, measured with a connection of our own."""
+    """The way over loopback and back, measured with a connection of our own."""
 
     def __init__(self, listener: socket.socket) -> None:
         self._near = stamped(socket.create_connection(listener.getsockname()))
@@ -107,12 +109,20 @@ class Transit:
         self.took: list[int] = []
 
     def probe(self) -> None:
-        """Write as much as a ping is, and read it."""
-        written = clock.monotonic()
-        self._near.sendall(b"-" * 64)
-        _, stamp = receive(self._far)
-        if stamp:
-            self.took.append(stamp - written)
+        """Write as a ping is written, by who has just woken up, and answer as one who has not slept."""
+        there = _cross(self._near, self._far)
+        due = clock.monotonic() + SPIN
+        while clock.monotonic() < due:
+            pass
+        back = _cross(self._far, self._near)
+        if there > 0 and back > 0:
+            self.took.append(there + back)
+
+
+def _cross(one: socket.socket, other: socket.socket) -> int:
+    written = clock.monotonic()
+    one.sendall(b"-" * PING_BYTES)
+    return receive(other)[1] - written
 
 
 def serve(delays_us: list[int]) -> None:
