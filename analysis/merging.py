@@ -45,7 +45,7 @@ def cells(case: str, folder: Path) -> list[Cell]:
 
 def _bucket(ns: int) -> int:
     dropped = max(0, ns.bit_length() - 11)
-    return dropped * 1024 + ns // 2**dropped
+    return (dropped << 10) + (ns >> dropped)
 
 
 def _sealed(root: Path, took: list[int], workers: int) -> Path:

@@ -190,17 +190,16 @@ def set_wall_clock(seconds: int) -> None:
     Nobody may set the real one. It is read in two places, and by nobody else: where its distance to the
     monotonic clock is taken, and where the kernel's receive stamps, which are its instants, are unpacked.
     """
-    clock.time = SimpleNamespace(  # type: ignore[assignment]
-        time_ns=lambda real=clock.time.time_ns: real() + seconds * clock.SECOND,
-        monotonic_ns=clock.now,
-    )
-    unpack = wire._TIMESPEC.unpack
+    real: Any = vars(clock)["time"].time_ns
+    stepped = SimpleNamespace(time_ns=lambda: real() + seconds * clock.SECOND, monotonic_ns=clock.now)
+    vars(clock)["time"] = stepped
+    timespec: Any = wire._TIMESPEC
 
-    def later(stamp: bytes) -> tuple[int, int]:
-        whole, ns = unpack(stamp)
+    def unpack(stamp: bytes) -> tuple[int, int]:
+        whole, ns = timespec.unpack(stamp)
         return whole + seconds, ns
 
-    wire._TIMESPEC = SimpleNamespace(unpack=later, size=wire._TIMESPEC.size)  # type: ignore[assignment]
+    vars(wire)["_TIMESPEC"] = SimpleNamespace(unpack=unpack, size=timespec.size)
 
 
 def _be_busy(ms: int, over: Callable[[], bool]) -> None:

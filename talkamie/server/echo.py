@@ -77,7 +77,7 @@ class Peer:
             if isinstance(event, Request):
                 self._protocol.send_response(self._protocol.accept(event))
             elif isinstance(event, Frame) and event.opcode is Opcode.TEXT:
-                self._answer(json.loads(event.data), stamp)
+                self._answer(json.loads(bytes(event.data)), stamp)
         self._write()
         return self._protocol.state is not State.CLOSED
 
