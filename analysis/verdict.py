@@ -33,6 +33,7 @@ from analysis.figures import (
 from analysis.formats import fmt_count, fmt_span
 from analysis.frames import Frames
 from analysis.objectives import Objective, State
+from analysis.outages import Outage, outages
 from analysis.validity import Rule
 from reports.manifest import write_json
 from scenarios.slo import COUNTS
@@ -76,6 +77,7 @@ class Verdict(Struct, frozen=True):
     deliveries: list[DeliveryFigures]
     fanout_sizes: list[SizeFigures]  # of those kinds of delivery that had several sizes
     bad_deliveries: list[BadDelivery]
+    outages: list[Outage]
     resources: Resources
     stamping: Stamping
     coverage: Coverage
@@ -97,6 +99,7 @@ def judge_frames(frames: Frames) -> Verdict:
     rules = validity.rules(manifest, stamping, resources, operations, ledger, frames.wakeups)
     found = objectives.judge(frames, totals)
     partial = manifest.status != "complete"
+    away = outages(frames)
     word = decide(totals, rules, found, unreachable=_unreachable(operations, totals), partial=partial)
     return Verdict(
         schema=SCHEMA,
@@ -107,7 +110,7 @@ def judge_frames(frames: Frames) -> Verdict:
         partial=partial,
         reason=manifest.reason or "",
         sentences=sentences(word, totals, rules, found, partial=partial, reason=manifest.reason or ""),
-        warnings=[rule.sentence for rule in rules if rule.warning],
+        warnings=[each.sentence for each in away] + [rule.sentence for rule in rules if rule.warning],
         validity=rules,
         objectives=found,
         totals=totals,
@@ -115,6 +118,7 @@ def judge_frames(frames: Frames) -> Verdict:
         deliveries=ledger,
         fanout_sizes=figures.sizes(frames),
         bad_deliveries=figures.bad_deliveries(frames),
+        outages=away,
         resources=resources,
         stamping=stamping,
         coverage=figures.coverage(frames),

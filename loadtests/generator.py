@@ -38,6 +38,7 @@ def run(
     *,
     on_second: Callable[[dict[str, Any]], None],
     on_stop: Callable[[], None],
+    locustfile: Path = LOCUSTFILE,
 ) -> Outcome:
     """Run the generator against a target that was looked at, until its end.
 
@@ -50,7 +51,7 @@ def run(
         "-m",
         "locust",
         "-f",
-        str(LOCUSTFILE),
+        str(locustfile),
         "--headless",
         "--only-summary",
         "--live",

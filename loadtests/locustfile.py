@@ -19,10 +19,11 @@ from locust.env import Environment
 from locust.exception import StopUser
 
 from loadtests import target as targets
+from loadtests.app import App
 from loadtests.locust_table import feed
 from loadtests.recorder import Second
 from loadtests.run import Run, live_line
-from loadtests.users import Host, Lurker, Senior, VirtualUser, Volunteer, Writer
+from loadtests.users import Host, Lurker, Senior, Volunteer, Writer
 from reports.artefact import ArtefactError
 from scenarios import workload
 from scenarios.people import Habits
@@ -133,7 +134,7 @@ class _Conductor:
         runner = self._environment.runner
         assert runner is not None
         try:
-            self._run = VirtualUser.books = Run(
+            self._run = App.books = Run(
                 self._scenario,
                 self._target,
                 self._tls,

@@ -24,8 +24,8 @@ Rules, in this order; each arrival gives exactly one row, and so does each due s
    a socket out: then somebody was there).
 
 `reordered` is a mark on deliveries of chat messages: on the same socket a message of the same sender arrived
-earlier that was sent after this one was `settled`. Sends that overlap have no order, equal arrival stamps
-neither.
+earlier that was sent after this one was `settled`. Sends that overlap have no order. Of equal arrival stamps,
+which are those of one read, the one that was `seen` first came first.
 """
 
 from __future__ import annotations
@@ -415,8 +415,9 @@ def _reordered(rows: dict[str, Ints], names: _Names) -> Bools:
     )
     # The earliest arrival from there on within the group: groups ascend, so the minimum from the back stays
     # in one.
-    stamps = _distinct(arrived)
-    rank = group * len(stamps) + np.searchsorted(stamps, arrived)
+    # What one read brought has one stamp, but came in the order in which it was seen.
+    turn = _groups(arrived, rows["seen"][here])
+    rank = group * len(here) + turn
     earliest = np.append(np.minimum.accumulate(rank[::-1])[::-1], _EVER)
     marks[here] = earliest[after] < rank
     return marks

@@ -18,3 +18,12 @@ def monotonic() -> int:
 def block(duration: int) -> None:
     """Do nothing for `duration` nanoseconds, and let nobody else in this thread do anything."""
     time.sleep(duration / 1e9)
+
+
+def realtime_offset() -> int:
+    """Return by how many ns the wall clock, by which the kernel stamps, is ahead of `monotonic`."""
+    readings = []
+    for _ in range(9):
+        before, real, after = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
+        readings.append((after - before, real - (before + after) // 2))
+    return min(readings)[1]

@@ -1,0 +1,49 @@
+"""When the target was away: stretches in which one attempt after the other broke.
+
+An outage reaches from the first of attempts that broke, by when they did, to the last one before a success or
+an answer that says no. Single failures are none, and neither is what lasts a moment. Time-outs are not looked
+at: a target that is slow is not away.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from msgspec import Struct
+
+from analysis.formats import fmt_count, fmt_ms
+from analysis.frames import Frames, of_kind, values
+from reports.sample import Kind, Outcome
+
+ATTEMPTS = 5
+SHORTEST = 200_000_000
+_ANSWERED = (Kind.REQUEST, Kind.SOCKET, Kind.PING)
+
+
+class Outage(Struct, frozen=True):
+    """Instants in ns since the origin of the run."""
+
+    begin: int
+    end: int
+    attempts: int
+
+    @property
+    def sentence(self) -> str:
+        """When, for how long, and what it is known by."""
+        return (
+            f"The target was away for {fmt_ms(self.end - self.begin)}, from {fmt_ms(self.begin)} on:"
+            f" {fmt_count(self.attempts)} attempts in a row broke."
+        )
+
+
+def outages(frames: Frames) -> list[Outage]:
+    """Return each outage, the first one first."""
+    ended = of_kind(frames.samples, *_ANSWERED)
+    ended = ended[ended["outcome"] != Outcome.CANCELLED].sort_values("arrived", kind="stable")
+    broken = (ended["outcome"] == Outcome.BROKEN).to_numpy()
+    edges = np.flatnonzero(np.diff(broken, prepend=False, append=False))
+    at = values(ended, "arrived") - frames.manifest.origin_ns
+    found = [
+        Outage(int(at[first]), int(at[stop - 1]), int(stop - first))
+        for first, stop in zip(edges[::2], edges[1::2], strict=True)
+    ]
+    return [each for each in found if each.attempts >= ATTEMPTS and each.end - each.begin >= SHORTEST]
