@@ -48,8 +48,6 @@ UNSTAMPED = 0.01
 WAITED = 0.25
 """Share of the time for which a process may wait for a core before it is said that it shared them."""
 
-SHARED = "processes of this run had a core when they wanted one"
-
 STAMPS = ("wire", "epoll", "callback")
 """How arrivals may have been stamped, the most exact first."""
 
@@ -276,7 +274,7 @@ def _cores(resources: Resources) -> Rule:
             f"; machine under pressure {fmt_share(resources.pressure)}, steal {fmt_share(resources.steal)}"
         )
     return _rule(
-        SHARED,
+        "processes of this run had a core when they wanted one",
         f"at most {fmt_share(WAITED)} of the time without",
         "Something else used this machine: what it slowed down here, the target too, is in the times.",
         holds=True,
