@@ -9,10 +9,16 @@ READY := .venv/.ready
 run: $(READY)
 	@$(BIN)/talkload run $(SCENARIO)
 
-# What runs under gevent has a process of its own, patched before anything else is imported.
+# Whatever starts processes and holds them to a clock has the machine to itself. What runs under gevent has a
+# process of its own, patched before anything else is imported.
 test: $(READY)
+ifdef TESTS
 	$(BIN)/pytest $(TESTS)
-	$(if $(TESTS),,$(BIN)/python -m gevent.monkey --module pytest tests/patched)
+else
+	$(BIN)/pytest -m "not end_to_end" --numprocesses auto --dist loadfile
+	$(BIN)/pytest -m end_to_end
+	$(BIN)/python -m gevent.monkey --module pytest tests/patched
+endif
 
 check: $(READY)
 	$(BIN)/ruff format --check .

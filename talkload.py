@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from scenarios.calibration import Case
 
 FAILED, USAGE, INVALID, UNUSABLE = 1, 2, 4, 5
-ATTEMPTS = 2  # at a case whose run says that something else disturbed it
+ATTEMPTS = 3  # at a case whose run says that something else disturbed it
 RUNS = Path("reports/runs")
 GATES = Path("reports/gates")
 

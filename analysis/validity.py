@@ -50,7 +50,6 @@ WAITED = 0.25
 
 BUSY = 0.5
 """Share of the time at work, or waiting for a core, from which on less work would help."""
-SHARED = "processes of this run had a core when they wanted one"
 
 STAMPS = ("wire", "epoll", "callback")
 """How arrivals may have been stamped, the most exact first."""
@@ -280,7 +279,7 @@ def _cores(resources: Resources) -> Rule:
             f"; machine under pressure {fmt_share(resources.pressure)}, steal {fmt_share(resources.steal)}"
         )
     return _rule(
-        SHARED,
+        "processes of this run had a core when they wanted one",
         f"at most {fmt_share(WAITED)} of the time without",
         "Something else used this machine: what it slowed down here, the target too, is in the times.",
         holds=True,

@@ -27,6 +27,7 @@ from locust.exception import StopUser
 import loadtests.locustfile  # noqa: F401 - because it listens to Locust's events: all the wiring
 from loadtests import clock, wire
 from loadtests.app import App
+from loadtests.link import Link
 from reports.sample import Kind
 from scenarios.actor import Finished, Unhappy
 from scenarios.calibration import Account, Orders, Stream
@@ -115,6 +116,9 @@ class Device(App):
         """See App."""
         if self.books.finishing:
             self._over.set()
+
+    def keep_pinging(self, link: Link, interval_s: float, in_use: Callable[[], bool]) -> None:
+        """See App: nothing happens here of its own accord."""
 
     @task
     def live(self) -> None:

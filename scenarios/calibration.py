@@ -183,7 +183,7 @@ def _cases() -> list[Case]:
             about="the server stands still for 1 s of every 3 s",
             plan=_plan({"fault": "stall", "where": "https", "stall_ms": 1000, "period_s": 3}),
             drill=Drill(
-                streams=(Stream(what=OK_OPERATION, per_s=120, devices=20, one_by_one=True),),
+                streams=(Stream(what=OK_OPERATION, per_s=120, devices=4, one_by_one=True),),
                 span_s=9,
                 lead_s=3.1,
             ),
@@ -228,7 +228,7 @@ def _cases() -> list[Case]:
             plan=_plan(
                 {"fault": "error", "where": ERROR_OPERATION, "every": 5, "status": 500},
                 {"fault": "reset", "where": RESET_OPERATION, "every": 5},
-                _constant(SLOW_OPERATION, 2000) | {"every": 5},
+                _constant(SLOW_OPERATION, 1200) | {"every": 5},
             ),
             drill=Drill(
                 streams=tuple(Stream(what=n, per_s=50) for n in (*HTTPS[:3], RESET_OPERATION)),

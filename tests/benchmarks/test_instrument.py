@@ -36,7 +36,9 @@ def test_a_run_fills_every_row(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(rows) == 10 + 2 + 2 + 1 + 4
     assert all(rows.values()), rows
     # A machine that is busy otherwise may leave no stamp and no call in so short a time.
-    rates = [cell[0] for key, cell in rows.items() if cell and not key.startswith(("memory", "stamp", "service"))]
+    rates = [
+        cell[0] for key, cell in rows.items() if cell and not key.startswith(("memory", "stamp", "service"))
+    ]
     assert all(rate > 0 for rate in rates), rows
 
 
