@@ -112,7 +112,7 @@ _rows = st.lists(
 
 
 @given(_rows)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_agrees_with_slow_loops(rows: list[Row]) -> None:
     """For any ledger, however mad, sizes, completions and their buckets are those that loops find."""
     expected = []

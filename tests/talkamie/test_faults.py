@@ -322,7 +322,7 @@ def test_a_stall_holds_everybody_up_until_its_end() -> None:
 
 def test_arrivals_spread_evenly_meet_the_truth_that_is_told() -> None:
     """By simulation of the very rule: each quantile within the distance of two arrivals."""
-    count = 100_000
+    count = 10_000
     waits = sorted(stalls(SECOND + n * SECOND // count) for n in range(count))
     for share in (0.5, 0.7, 0.9, 0.95, 0.99, 0.999):
         truth = stall_wait(share, stall=300 * MS, period=SECOND)
