@@ -18,7 +18,8 @@ from msgspec import UNSET
 from loadtests import clock
 from loadtests.http1 import Answer, BadAnswer, Client, Closed, NoAnswer, is_token
 from loadtests.link import class_of
-from loadtests.wire import Expired, Opened
+from loadtests.stream import Opened
+from loadtests.waiting import Expired
 from reports.sample import Outcome
 from talkamie.contract import ANONYMOUS_TOKEN, Envelope, Operation, Page, Wire
 

@@ -18,7 +18,7 @@ from loadtests import clock
 from loadtests.api import Api
 from loadtests.keys import CALL, CHAT, SIGNAL
 from loadtests.link import Connected, Link, LinkError, NoAnswer, Received
-from loadtests.wire import Opened
+from loadtests.stream import Opened
 from reports.sample import Accepted, Kind, Outcome
 from scenarios.actor import Answer, Finished, Refused, Unanswered
 from talkamie.contract import (

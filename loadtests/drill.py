@@ -25,9 +25,10 @@ from locust.env import Environment
 from locust.exception import StopUser
 
 import loadtests.locustfile  # noqa: F401 - because it listens to Locust's events: all the wiring
-from loadtests import clock, wire
+from loadtests import clock, stream
 from loadtests.app import App
 from loadtests.link import Link
+from loadtests.wire import TIMESPEC
 from reports.sample import Kind
 from scenarios.actor import Finished, Unhappy
 from scenarios.calibration import Account, Orders, Stream
@@ -197,13 +198,13 @@ def set_wall_clock(seconds: int) -> None:
     real: Any = vars(clock)["time"].time_ns
     stepped = SimpleNamespace(time_ns=lambda: real() + seconds * clock.SECOND, monotonic_ns=clock.now)
     vars(clock)["time"] = stepped
-    timespec: Any = wire._TIMESPEC
+    timespec: Any = TIMESPEC
 
     def unpack(stamp: bytes) -> tuple[int, int]:
         whole, ns = timespec.unpack(stamp)
         return whole + seconds, ns
 
-    vars(wire)["_TIMESPEC"] = SimpleNamespace(unpack=unpack, size=timespec.size)
+    vars(stream)["TIMESPEC"] = SimpleNamespace(unpack=unpack, size=timespec.size)
 
 
 def _be_busy(ms: int, over: Callable[[], bool]) -> None:

@@ -30,7 +30,9 @@ from gevent.lock import Semaphore
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from loadtests import clock
-from loadtests.wire import Engine, Expired, Opened, Stream, Wait, engine
+from loadtests.stream import Opened, Stream
+from loadtests.waiting import Expired, Wait
+from loadtests.wire import Engine, engine
 
 MAX_CONNECTIONS = 6  # to one host: what browsers open
 MAX_HEAD = 64 << 10  # bytes that come before the body, or between its parts, give or take one read

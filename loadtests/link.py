@@ -1,6 +1,6 @@
 """One wss connection: the client side of the socket half of the contract, and what it was that answered.
 
-Rides on `loadtests.wire` for stamped bytes and `loadtests.framing` for messages. Nothing in the protocol
+Rides on `loadtests.stream` for stamped bytes and `loadtests.framing` for messages. Nothing in the protocol
 carries a request id, so a frame finds whoever waits for it by these rules, in this order:
 
 1. the oldest waiter for its action whose `where` accepts its data;
@@ -24,7 +24,9 @@ from websockets.uri import parse_uri
 
 from loadtests import clock
 from loadtests.framing import Framing, text_frame
-from loadtests.wire import Expired, Stream, Unread, Wait, engine
+from loadtests.stream import Stream, Unread
+from loadtests.waiting import Expired, Wait
+from loadtests.wire import engine
 from talkamie.contract import ACTIONS, Action, RawFrame
 
 MESSAGE_DEADLINE = 10 * clock.SECOND

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from loadtests import clock, http1
 from loadtests.http1 import MAX_ANSWER, MAX_CONNECTIONS, MAX_HEAD, Answer, Client, Cookies, NoAnswer
-from loadtests.wire import Opened
+from loadtests.stream import Opened
 from tests.patched.peer import listening
 
 SHORT = clock.ns(0.3)

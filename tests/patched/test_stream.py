@@ -15,7 +15,9 @@ from gevent import monkey, socket
 from gevent.queue import Queue
 
 from loadtests import clock, wire
-from loadtests.wire import MAX_UNSENT, WHEEL_TICK, Engine, Expired, Stream, Unread, Wait, Wheel
+from loadtests.stream import MAX_UNSENT, Stream, Unread
+from loadtests.waiting import WHEEL_TICK, Expired, Wait, Wheel
+from loadtests.wire import Engine
 
 SOON = 5.0
 MODES = ["wire", "epoll", "callback"]
