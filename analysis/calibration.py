@@ -126,8 +126,7 @@ def _https_delays(evidence: Evidence) -> Iterator[Cell]:
 
 def _socket_delays(evidence: Evidence) -> Iterator[Cell]:
     for name, ms in zip(SOCKET, CONSTANTS_MS, strict=True):
-        achieved = evidence.truth.rule("latency", f"action:{name}").achieved_ns
-        yield from _service(evidence, f"wss.{name}", f"{ms} ms", achieved)
+        yield from _service(evidence, f"wss.{name}", f"{ms} ms", evidence.truth.took.get(f"wss.{name}", []))
 
 
 def _service(evidence: Evidence, operation: str, fault: str, took: Sequence[int]) -> Iterator[Cell]:
@@ -280,9 +279,8 @@ def _clock(evidence: Evidence) -> Iterator[Cell]:
     for number, seconds in enumerate((CLOCK_STEP_S, -CLOCK_STEP_S)):
         step = steps[number] if number < len(steps) else None
         yield evidence.time(f"{seconds:+} s", "clock step", seconds * SECOND, step, MS)
-    achieved = evidence.truth.rule("latency", "action:ping").achieved_ns
-    for operation, took in ((OK_OPERATION, evidence.truth.took[OK_OPERATION]), ("wss.ping", achieved)):
-        row = evidence.operation(operation)
+    for operation in (OK_OPERATION, "wss.ping"):
+        row, took = evidence.operation(operation), evidence.truth.took[operation]
         service = row.service if row else None
         for name in ("p50", "p90"):
             true = _true(took, name)

@@ -161,9 +161,11 @@ class Bench:
         faults = self._get("/faults")
         rules = [{**rule, "fault": rule["rule"]["fault"]} for rule in faults.get("rules", [])]
         took: dict[str, list[int]] = {}
-        for row in self._rows("/requests"):
-            if row["start_ns"] > since:
-                took.setdefault(row["operation"], []).append(row["queue_ns"] + row["duration_ns"])
+        for ring, prefix in (("/requests", ""), ("/actions", "wss.")):
+            for row in self._rows(ring):
+                if row["start_ns"] > since:
+                    whole = row["queue_ns"] + row["duration_ns"]
+                    took.setdefault(prefix + row["operation"], []).append(whole)
         counted = {
             operation: {
                 status: count - before.get(operation, {}).get(status, 0) for status, count in counts.items()

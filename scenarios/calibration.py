@@ -47,7 +47,7 @@ class Drill(Struct, frozen=True, kw_only=True):
     timeout_s: float = 10.0
     deadline_s: float = 5.0
     clock_steps: tuple[tuple[float, int], ...] = ()  # when the wall clock is set, and by how many seconds
-    busy_ms: int = 0  # the event loop of the generator is blocked for so long, over and over
+    busy_ms: int = 0  # for so long the event loop of the generator is blocked, over and over
     kill_at_s: float = 0.0  # when the generator is killed
 
     @property
@@ -110,7 +110,9 @@ class Truth(Struct, frozen=True, kw_only=True):
     """What the target's own books say of one case. Instants and durations in ns of CLOCK_MONOTONIC."""
 
     rules: list[Rule] = []
-    took: dict[str, list[int]] = {}  # by operation: from the first byte of a request to its answer
+    took: dict[
+        str, list[int]
+    ] = {}  # by operation, or action as `wss.name`: from the first byte of a request to its answer
     counted: dict[str, dict[int, int]] = {}  # by operation or action: how often it ended with each status
     pushes: list[tuple[str, int, int, int, str]] = []  # message, socket, accepted, written, fate
     echo_ns: dict[str, list[int]] = {}  # by delay: from a ping's arrival at the echo to the answer's write
@@ -256,7 +258,7 @@ def _cases() -> list[Case]:
         Case(
             name="saturated",
             about="the generator has something else to do, and the kernel has not",
-            drill=Drill(streams=(Stream(what="wss.ping", per_s=50, devices=1),), span_s=5, busy_ms=150),
+            drill=Drill(streams=(Stream(what="wss.ping", per_s=20, devices=1),), span_s=6, busy_ms=40),
             echo_us=PING_US[-1:],
         ),
         Case(

@@ -23,7 +23,7 @@ from talkamie.server import clock
 from talkamie.server.connection import EXTENSION
 from talkamie.server.hub import Socket, failure, success, text_frame
 from talkamie.server.registry import Handler, action_handler, actions
-from talkamie.server.service import Call, Paged, Problem, Service, failure_text, settled
+from talkamie.server.service import Call, Paged, Problem, Request, Service, failure_text, settled
 
 UNSUPPORTED_DATA = 1003
 log = logging.getLogger("talkamie")
@@ -93,7 +93,11 @@ class SocketEndpoint:
             later()
         # Because a name nobody knows is the peer's invention: it must not grow the table of names.
         known = name if name in self._handlers else "unknown-action"
-        self._service.metrics.request(known, status, clock.monotonic() - started)
+        took, queued = clock.monotonic() - started, started - received
+        self._service.actions.append(
+            Request("", known, status, started, took, queued, call.held, " ".join(call.faults))
+        )
+        self._service.metrics.request(known, status, took)
 
     def _read_name(self, text: str) -> str:
         try:

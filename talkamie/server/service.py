@@ -66,9 +66,9 @@ class Settings:
 
 
 class Request(NamedTuple):
-    """One https request as the server saw it; instants and durations in nanoseconds."""
+    """One https request, or action, as the server saw it; instants and durations in nanoseconds."""
 
-    id: str
+    id: str  # none of an action
     operation: str
     status: int  # 0 where the connection was reset instead
     start_ns: int
@@ -89,6 +89,7 @@ class Service:
     metrics: Metrics
     gate: Gate | None = None  # where connections come in
     requests: deque[Request] = field(default_factory=lambda: deque(maxlen=REQUESTS_KEPT))
+    actions: deque[Request] = field(default_factory=lambda: deque(maxlen=REQUESTS_KEPT))
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ it can read who talked to whom and become anybody.
     DELETE /ledger                 begin it anew
     GET  /ledger/summary           {total, dropped, fates: {action: {fate: count}}}
     GET  /requests                 {columns, rows}: the last 10,000 https requests
+    GET  /actions                  the same of what was sent on sockets
     POST /accounts                 [{email, name, type?, password}] → [{id, email, tokens}], in this order;
                                    an address with an account keeps it and gets new tokens
     GET  /faults                   {on, plan, seed, rules: [{number, rule, places, seen, hits, achieved_ns,
@@ -62,6 +63,9 @@ def make_test_app(service: Service) -> Router:
     async def requests(request: HttpRequest) -> Response:
         return _json({"columns": Request._fields, "rows": list(service.requests)})
 
+    async def actions(request: HttpRequest) -> Response:
+        return _json({"columns": Request._fields, "rows": list(service.actions)})
+
     async def make_accounts(request: HttpRequest) -> Response:
         try:
             wanted = msgspec.json.decode(await request.body(), type=list[SignUp])
@@ -89,6 +93,7 @@ def make_test_app(service: Service) -> Router:
             Route("/ledger", ledger, methods=["GET", "DELETE"]),
             Route("/ledger/summary", summary),
             Route("/requests", requests),
+            Route("/actions", actions),
             Route("/accounts", make_accounts, methods=["POST"]),
             Route("/faults", faults_at_work, methods=["GET", "PUT", "DELETE"]),
         ],

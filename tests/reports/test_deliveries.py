@@ -220,19 +220,27 @@ def test_later_message_that_overtakes_marks_the_overtaken() -> None:
     assert {row["key"]: row["reordered"] for row in rows} == {"a": True, "b": False}
 
 
+def test_what_one_read_brought_came_in_the_order_in_which_it_was_seen() -> None:
+    """A read has one stamp; still the message that was written first is seen first."""
+    read = [arrival("b", at=1090, seen=1095), arrival("a", at=1090, seen=1096)]
+    rows = ledger([send("a"), send("b", at=1020)], read, [online()])
+    assert {row["key"]: row["reordered"] for row in rows} == {"a": True, "b": False}
+
+
 @pytest.mark.parametrize(
     ("second", "arrivals"),
     [
         (send("b", at=1010), [arrival("a", at=1090), arrival("b", at=1080)]),
         (send("b", at=1020), [arrival("a", at=1090), arrival("b", at=1090)]),
+        (send("b", at=1020), [arrival("a", at=1090, seen=1095), arrival("b", at=1090, seen=1096)]),
         (send("b", at=1020, sender="cat"), [arrival("a", at=1090), arrival("b", at=1080)]),
         (send("b", at=1020), [arrival("a", at=1090), arrival("b", at=1080, socket=2)]),
         (send("b", at=1020), [arrival("a", at=1040), arrival("a", at=1090), arrival("b", at=1080)]),
     ],
-    ids=["sends overlap", "one read", "other sender", "other socket", "a copy came late"],
+    ids=["sends overlap", "one instant", "one read", "other sender", "other socket", "a copy came late"],
 )
 def test_no_order_where_none_was_promised(second: Row, arrivals: list[Row]) -> None:
-    """Overlapping sends, equal stamps, other senders, other sockets and surplus copies are not reordered."""
+    """Overlapping sends, one read in order, other senders, other sockets and surplus copies are not reordered."""
     assert not any(row["reordered"] for row in ledger([send("a"), second], arrivals, [online()]))
 
 
@@ -472,7 +480,7 @@ def test_reordered_is_what_its_definition_says(
     for row in made:
         until = settled.get((row["key"], row["operation"], row["recipient"]), 0)
         overtaken = any(
-            other["sent"] > until and other["arrived"] < row["arrived"]
+            other["sent"] > until and (other["arrived"], other["seen"]) < (row["arrived"], row["seen"])
             for other in chats
             if all(other[c] == row[c] for c in line)
         )
