@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from loadtests.calibrate import Bench
     from loadtests.target import Server, Target
     from scenarios.calibration import Case
+    from scenarios.observed import Observed
 
 FAILED, USAGE, INVALID, UNUSABLE = 1, 2, 4, 5
 ATTEMPTS = 3  # at a case whose run says that something else disturbed it
+LARGE_BYTES = 10_000_000  # a log that takes a second or more to read
 RUNS = Path("reports/runs")
 GATES = Path("reports/gates")
 
@@ -254,6 +256,55 @@ def doctor(out: Path, as_json: bool) -> None:
             if check.ok is not True and check.remedy:
                 click.echo(f"{'':8} {'':22} → {check.remedy}")
     sys.exit(USAGE if any(check.ok is False for check in checks) else 0)
+
+
+@main.command()
+@click.option(
+    "--from",
+    "source",
+    required=True,
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="access.log or file.har, or either .gz",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="A new file *.toml; default: print it.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was counted as JSON, nothing else.")
+def mix(source: Path, out: Path | None, as_json: bool) -> None:
+    """Make a scenario from what a web server's access log, or a browser's HAR file, shows of real people."""
+    import json
+
+    from scenarios import mix
+
+    with _plain_errors():
+        if out and (out.suffix != ".toml" or out.exists()):
+            raise click.UsageError(f"--out {out}: expected a file *.toml that is not there yet")
+        seen = _observe(source)
+        text = mix.scenario(seen)
+        if out:
+            with out.open("x", encoding="utf-8") as file:
+                file.write(text)
+    if as_json:
+        click.echo(json.dumps({**seen.as_data(), "weights": mix.as_data(seen)}, indent=2))
+    elif not out:
+        click.echo(text, nl=False)
+    if not as_json:
+        click.echo("\n".join(mix.summary(seen)), err=True)
+        click.echo(f"run it: talkload run {shlex.quote(str(out))}" if out else "", err=True, nl=bool(out))
+
+
+def _observe(source: Path) -> Observed:
+    """Read a log or a HAR file, with a bar if that takes a while."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from scenarios import observed
+
+    size = source.stat().st_size
+    with (
+        source.open("rb") as raw,
+        Progress(console=Console(stderr=True), transient=True, disable=size < LARGE_BYTES) as bar,
+    ):
+        return observed.read(bar.wrap_file(raw, size, description="reading"), source.name)
 
 
 @main.command()
@@ -487,11 +538,12 @@ def _plain_errors() -> Iterator[None]:
         from loadtests.campaign import CampaignError
         from loadtests.target import AddressError, TargetError
         from reports.manifest import ArtefactError
+        from scenarios.observed import ObservedError
         from scenarios.workload import WorkloadError
 
         if isinstance(error, TargetError) and not isinstance(error, AddressError):
             _fail(str(error), UNUSABLE)
-        if isinstance(error, AddressError | ArtefactError | WorkloadError | OSError):
+        if isinstance(error, AddressError | ArtefactError | ObservedError | WorkloadError | OSError):
             _fail(str(error), USAGE)
         if isinstance(error, GateError | CampaignError):
             _fail(str(error), error.exit_code)
