@@ -11,7 +11,7 @@ import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -148,9 +148,9 @@ def parse(text: str, *, name: str, file: str) -> Scenario:
     data = _loads(text, file)
     for reserved in ("name", "file"):
         if reserved in data:
-            raise WorkloadError(f"{_place(file, text, [reserved])}: unknown key; the name is the file's own")
+            raise WorkloadError(f"{place(file, text, [reserved])}: unknown key; the name is the file's own")
     scenario = _convert({**data, "name": name, "file": file}, Scenario, text, file)
-    _check(scenario, lambda *keys: _place(file, text, list(keys)))
+    _check(scenario, lambda *keys: place(file, text, list(keys)))
     return scenario
 
 
@@ -214,13 +214,13 @@ def _explain(error: str, root: type[Struct], text: str, file: str) -> str:
         keys = [*_keys(found["path"]), found["key"]]
         known = _known_keys(root, keys[:-1])
         hint = _nearest(found["key"], known)
-        return f"{_place(file, text, keys)}: unknown key{hint}: expected one of {', '.join(known)}"
+        return f"{place(file, text, keys)}: unknown key{hint}: expected one of {', '.join(known)}"
     if found := _MISSING.search(error):
         where = _keys(found["path"])
-        return f"{_place(file, text, where)}: missing key {'.'.join([*where, found['key']])}"
+        return f"{place(file, text, where)}: missing key {'.'.join([*where, found['key']])}"
     found = _WRONG.match(error)
     assert found
-    return f"{_place(file, text, _keys(found['path']))}: {found['what'][0].lower()}{found['what'][1:]}"
+    return f"{place(file, text, _keys(found['path']))}: {found['what'][0].lower()}{found['what'][1:]}"
 
 
 def _keys(path: str | None) -> list[str]:
@@ -231,6 +231,8 @@ def _known_keys(root: type[Struct], path: list[str]) -> list[str]:
     kind: Any = root
     for key in path:
         kind = next((each.type for each in msgspec.structs.fields(kind) if each.encode_name == key), None)
+        # Of alternatives, the one that has keys.
+        kind = next((each for each in get_args(kind) if isinstance(each, type(Struct))), kind)
     names = [each.encode_name for each in msgspec.structs.fields(kind)] if kind else []
     return [name for name in names if kind is not Scenario or name not in ("name", "file")]
 
@@ -240,8 +242,8 @@ def _nearest(word: str, known: list[str] | dict[str, Path]) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def _place(file: str, text: str, keys: list[str]) -> str:
-    """Return `file:line: key`, with the line on which a key of a table stands, as near as it can be found."""
+def place(file: str, text: str, keys: list[str]) -> str:
+    """Return `file:line: key`, with the line on which a key stands, or what it is in, if that can be found."""
     if not keys:
         return file
     table, line_of_table = "", 0
@@ -254,6 +256,7 @@ def _place(file: str, text: str, keys: list[str]) -> str:
                 line_of_table = line_of_table or number
         elif entry := re.match(r"""\s*(?:"([^"]*)"|'([^']*)'|([\w.-]+))\s*=""", line):
             key = next(part for part in entry.groups() if part is not None)
-            if [*filter(None, [table]), key] == keys or [*filter(None, [table]), *key.split(".")] == keys:
+            above = table.split(".") if table else []
+            if any(head == keys[: len(head)] for head in ([*above, key], [*above, *key.split(".")])):
                 return f"{file}:{number}: {'.'.join(keys)}"
     return f"{file}:{line_of_table}: {'.'.join(keys)}" if line_of_table else f"{file}: {'.'.join(keys)}"

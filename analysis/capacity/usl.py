@@ -106,6 +106,16 @@ def band(fit: Fit, loads: Vector) -> tuple[Vector, Vector]:
     return np.maximum(curve - spread, 0), curve + spread
 
 
+def load_for(fit: Fit, wanted: float) -> float:
+    """Return the load at which the curve first reaches a throughput; that of the peak if it never does."""
+    top = fit.capacity_load
+
+    def short(load: float) -> float:
+        return float(throughput(load, *fit.parameters)) - wanted
+
+    return float(brentq(short, 0, top)) if short(top) > 0 else top
+
+
 class _Fitter:
     """One set of points: least squares over all parameters, or over all but one that is held."""
 
