@@ -101,7 +101,9 @@ def save(draw: Callable[[], Figure], path: Path) -> None:
         with mpl.rc_context({**style(), "svg.hashsalt": path.name}):
             kind = path.suffix.lower().removeprefix(".")
             buffer = io.BytesIO()
-            metadata = dict.fromkeys(("Date", "Creator", "Format", "Type") if kind == "svg" else ("Software",))
+            metadata = dict.fromkeys(
+                ("Date", "Creator", "Format", "Type") if kind == "svg" else ("Software",)
+            )
             draw().savefig(
                 buffer, format=kind, bbox_inches="tight", facecolor="white", dpi=160, metadata=metadata
             )
@@ -115,7 +117,9 @@ def style() -> dict[Any, Any]:
     if not _on_paper.get():
         return STYLE
     paper: dict[Any, Any] = dict(THEME.values())
-    return {name: paper.get(value, value) if isinstance(value, str) else value for name, value in STYLE.items()}
+    return {
+        name: paper.get(value, value) if isinstance(value, str) else value for name, value in STYLE.items()
+    }
 
 
 def render(figure: Figure, name: str, alt: str) -> Chart:

@@ -1,6 +1,6 @@
 """How good the search for the capacity is, on a simulated target whose capacity is known.
 
-`python -m benchmarks.capacity_simulation [--searches N] [--seconds 30]` prints one row per step noise. The
+`python -m benchmarks.capacity_simulation [--searches N] [--seconds 20]` prints one row per step noise. The
 target is a queue whose exceedances grow with the utilisation as those of M/M/1 do, so the search's own model
 (log-odds linear in the logarithm of the load) is close but not right. A step differs from the next by a noise
 that the search is not told, and its requests resemble each other, so that few of them count.
@@ -49,7 +49,9 @@ def capacity_of(saturation: float) -> float:
     return saturation * (1 + log(ALLOWED) / (RATE * LIMIT_S))
 
 
-def one_search(rng: np.random.Generator, noise: float, seconds: float) -> tuple[float, bool, int, bool, float]:
+def one_search(
+    rng: np.random.Generator, noise: float, seconds: float
+) -> tuple[float, bool, int, bool, float]:
     """Return the error, whether the interval holds the truth, the steps, whether it ended well, the noise."""
     saturation = rng.uniform(400, 1_600)
     truth = capacity_of(saturation)
@@ -85,7 +87,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--searches", type=int, default=300)
-    parser.add_argument("--seconds", type=float, default=30, help="of load per step")
+    parser.add_argument("--seconds", type=float, default=20, help="of load per step")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     print(f"{asked.searches} searches a row, {asked.seconds:g} s of load a step, seed {asked.seed}")

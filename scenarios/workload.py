@@ -243,7 +243,7 @@ def _nearest(word: str, known: list[str] | dict[str, Path]) -> str:
 
 
 def place(file: str, text: str, keys: list[str]) -> str:
-    """Return `file:line: key`, with the line on which a key stands, or what it is in, if that can be found."""
+    """Return `file:line: key`, with the line of a key or of what it is in, if that can be found."""
     if not keys:
         return file
     table, line_of_table = "", 0

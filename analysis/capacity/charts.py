@@ -1,20 +1,23 @@
 """Draws capacity: the curve with its band, response times by load, instances by probability.
 
-Each `draw_…` returns a figure in the style that is asked for; `chart` makes one for the page, `svg.save` a file.
+Each `draw_…` returns a figure in the style that is asked for: of the page, or of a file of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from analysis.axes import key, log_time, named
+from analysis import svg
+from analysis.axes import key, log_time, named, short
 from analysis.capacity import usl
 from analysis.capacity.points import Point
 from analysis.capacity.report import Capacity
@@ -27,10 +30,14 @@ from analysis.svg import Chart, colour, render, style
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+Found = TypeVar("Found", Capacity, Sizing)
+
 
 def curve(capacity: Capacity) -> Chart:
     """Return goodput by load: the points with their intervals, the fitted curve with its band."""
-    return _chart(partial(draw_curve, capacity), "usl", "Throughput by load, with the fitted scalability curve")
+    return _chart(
+        partial(draw_curve, capacity), "usl", "Throughput by load, with the fitted scalability curve"
+    )
 
 
 def response(capacity: Capacity) -> Chart:
@@ -52,6 +59,11 @@ def _chart(draw: Callable[[], Figure], name: str, alt: str) -> Chart:
         return render(draw(), name, alt)
 
 
+def save(draw: Callable[[Found], Figure], found: Found, path: Path) -> None:
+    """Write a picture, *.svg or *.png."""
+    svg.save(partial(draw, found), path)
+
+
 def draw_curve(capacity: Capacity) -> Figure:
     """Draw throughput by load."""
     fit, points = capacity.fit, capacity.points
@@ -63,11 +75,17 @@ def draw_curve(capacity: Capacity) -> Figure:
     axes.fill_between(loads, low, high, color=colour("blue"), alpha=0.14, lw=0)
     axes.plot(loads, usl.throughput(loads, *fit.parameters), color=colour("blue"))
     # What was not measured is a dotted line: the curve's word, not the target's.
-    axes.plot(right * np.array([1, 1.15]), usl.throughput(right * np.array([1, 1.15]), *fit.parameters),
-              color=colour("blue"), ls=":")  # fmt: skip
+    axes.plot(
+        right * np.array([1, 1.15]),
+        usl.throughput(right * np.array([1, 1.15]), *fit.parameters),
+        color=colour("blue"),
+        ls=":",
+    )
     x, y = ([getattr(point, name) for point in points] for name in ("load", "throughput"))
-    errors = [[point.throughput - (point.low if point.low is not None else point.throughput) for point in points],
-              [(point.high or point.throughput) - point.throughput for point in points]]  # fmt: skip
+    errors = [
+        [point.throughput - (point.low if point.low is not None else point.throughput) for point in points],
+        [(point.high or point.throughput) - point.throughput for point in points],
+    ]
     axes.errorbar(x, y, yerr=errors, fmt="o", ms=4, lw=1, color=colour("orange"))
     if fit.peak_observed and fit.peak_load:
         _mark(axes, fit.peak_load.value, f"peak at {fmt_number(fit.peak_load.value)}")
@@ -76,7 +94,7 @@ def draw_curve(capacity: Capacity) -> Figure:
     axes.set_xlim(0, right * 1.15)
     axes.set_ylim(0, max(*y, float(high[-1])) * 1.12)
     _plain(axes, "load")
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: fmt_number(value)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(fmt_number(value))))
     named(axes, "throughput per second" + (", ▲ knee, for orientation" if capacity.knee else ""))
     key(axes, [("measured", "orange"), ("scalability law, 95 %", "blue")])
     return figure
@@ -106,8 +124,13 @@ def _quantiles(axes: Axes, points: Sequence[Point], name: str, shade: str) -> bo
     ]
     if known:
         y = [found.value for _, found in known]
-        errors = [[found.value - found.low for _, found in known], [found.high - found.value for _, found in known]]
-        axes.errorbar([load for load, _ in known], y, yerr=errors, fmt="o-", ms=4, lw=1.2, color=colour(shade))
+        errors = [
+            [found.value - found.low for _, found in known],
+            [found.high - found.value for _, found in known],
+        ]
+        axes.errorbar(
+            [load for load, _ in known], y, yerr=errors, fmt="o-", ms=4, lw=1.2, color=colour(shade)
+        )
     return bool(known)
 
 
@@ -117,7 +140,7 @@ def draw_instances(sizing: Sizing) -> Figure:
     axes = figure.subplots()
     counts = [row.instances for row in sizing.rows]
     chosen = [colour("green" if row.instances == sizing.instances else "blue") for row in sizing.rows]
-    width = 0.8 * min((b - a for a, b in zip(counts, counts[1:], strict=False)), default=1)
+    width = 0.8 * min((b - a for a, b in pairwise(counts)), default=1)
     axes.bar(counts, [row.probability for row in sizing.rows], width=width, color=chosen, lw=0)
     axes.axhline(sizing.policy.probability, color=colour("red"), lw=1, ls=(0, (4, 3)))
     axes.set_ylim(0, 1.04)
@@ -131,11 +154,16 @@ def draw_instances(sizing: Sizing) -> Figure:
 def _mark(axes: Axes, x: float, text: str) -> None:
     axes.axvline(x, color=colour("mute"), lw=1, ls=(0, (4, 3)))
     axes.annotate(
-        text, (x, 0.04), xycoords=axes.get_xaxis_transform(), xytext=(5, 0), textcoords="offset points",
-        color=colour("mute"), fontsize=8,
-    )  # fmt: skip
+        text,
+        (x, 0.04),
+        xycoords=axes.get_xaxis_transform(),
+        xytext=(5, 0),
+        textcoords="offset points",
+        color=colour("mute"),
+        fontsize=8,
+    )
 
 
 def _plain(axes: Axes, name: str) -> None:
     axes.set_xlabel(name)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: fmt_number(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(fmt_number(value))))

@@ -62,7 +62,7 @@ def of_csv(path: Path) -> list[Point]:
             if header.count(name) != 1:
                 found = ", ".join(filter(None, header)) or "nothing"
                 raise PointsError(
-                    f"{path}:1: expected one column {name!r} in a header such as load,throughput; found {found}"
+                    f"{path}:1: a header has one column {name!r}, as in load,throughput; found {found}"
                 )
         points = list(_rows(path, rows, header))
     except csv.Error as error:
@@ -86,9 +86,13 @@ def _rows(path: Path, rows: Iterator[list[str]], header: list[str]) -> Iterator[
         text = cells.get(RESPONSE, "").strip()
         response = round(_number(text, f"{path}:{line_of}: {RESPONSE}") * 1e6) if text else None
         yield Point(
-            source=f"line {line_of}", load=load, throughput=throughput,
-            response=response, in_system=load if response else None, rate=throughput,
-        )  # fmt: skip
+            source=f"line {line_of}",
+            load=load,
+            throughput=throughput,
+            response=response,
+            in_system=load if response else None,
+            rate=throughput,
+        )
 
 
 def _number(text: str | None, place: str) -> float:
@@ -119,9 +123,17 @@ def of_frames(frames: Frames) -> Point:
     p50, p99 = stats.quantiles(values(good, "response"), (0.5, 0.99))
     response, in_system, left = _under_way(rows, start, span)
     return Point(
-        source=manifest.id, load=manifest.users, throughput=rate, low=max(0.0, rate - half), high=rate + half,
-        response=response, in_system=in_system, rate=left, p50=p50, p99=p99,
-    )  # fmt: skip
+        source=manifest.id,
+        load=manifest.users,
+        throughput=rate,
+        low=max(0.0, rate - half),
+        high=rate + half,
+        response=response,
+        in_system=in_system,
+        rate=left,
+        p50=p50,
+        p99=p99,
+    )
 
 
 def _half_width(good: pd.DataFrame, start: int, span: int) -> float:

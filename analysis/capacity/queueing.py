@@ -1,4 +1,4 @@
-"""Two laws that any system obeys or nearly obeys, to check what was measured. Pure: numbers in, numbers out."""
+"""Two laws of queues, to check what was measured. Pure: numbers in, numbers out."""
 
 from __future__ import annotations
 
@@ -64,6 +64,9 @@ def waiting(fit: Fit, utilisation: float = UTILISATION) -> Waiting:
     offered = utilisation * servers
     waits = erlang_c(servers, offered)
     return Waiting(
-        servers=servers, service=round(service * SECOND), utilisation=utilisation, waits=waits,
+        servers=servers,
+        service=round(service * SECOND),
+        utilisation=utilisation,
+        waits=waits,
         wait=round(waits * service / (servers - offered) * SECOND),
-    )  # fmt: skip
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec import Struct
 
 from analysis.capacity import usl
@@ -58,11 +59,21 @@ def analyse(points: Sequence[Point], sizing: Sizing | None = None) -> Capacity:
         for used in UTILISATIONS
     ]
     return Capacity(
-        schema=SCHEMA, points=ordered, fit=fit,
+        schema=SCHEMA,
+        points=ordered,
+        fit=fit,
         fitted=[float(usl.throughput(point.load, *fit.parameters)) for point in ordered],
-        little=checks, headroom=headroom, knee=knee(ordered),
-        sentences=[*_peak(fit), *_little(checks), _erlang(waiting(fit))], sizing=sizing,
-    )  # fmt: skip
+        little=checks,
+        headroom=headroom,
+        knee=knee(ordered),
+        sentences=[*_peak(fit), *_little(checks), _erlang(waiting(fit))],
+        sizing=sizing,
+    )
+
+
+def encode(found: Capacity | Sizing) -> bytes:
+    """Return the bytes of capacity.json, or of a sizing alone."""
+    return msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n"
 
 
 def knee(points: Sequence[Point]) -> float | None:
@@ -109,7 +120,7 @@ def _little(checks: Sequence[Little]) -> list[str]:
 
 def _erlang(found: Waiting) -> str:
     return (
-        f"sanity, by Erlang's C: a queue with {found.servers} servers of {fmt_ms(found.service)} each, which has"
+        f"sanity, by Erlang's C: a queue of {found.servers} servers, {fmt_ms(found.service)} each, which has"
         f" this capacity, would at {fmt_share(found.utilisation)} of it let {fmt_share(found.waits)} wait,"
         f" {fmt_ms(found.wait)} on average"
     )
@@ -125,7 +136,9 @@ def sizing_sentences(sizing: Sizing) -> list[str]:
         ]
     else:
         price = f", {sizing.cost:,.0f} {policy.currency} a {policy.period}" if sizing.cost else ""
-        found = [f"{sizing.instances} instances are enough with {fmt_share(sizing.probability)} probability{price}"]
+        found = [
+            f"{sizing.instances} instances are enough with {fmt_share(sizing.probability)} probability{price}"
+        ]
     found.append(
         f"medians alone, without headroom or failures, say {sizing.naive}:"
         f" enough with {fmt_share(sizing.naive_probability)} probability"

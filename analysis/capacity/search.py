@@ -1,4 +1,4 @@
-"""Searches for the highest load that keeps an objective, step by step. Pure: it says what to try, and is told.
+"""Searches for the highest load that keeps an objective. Pure: it says what to try, and is told.
 
 The objective allows a share of exceedances (p99 < 250 ms allows 1 %). The log-odds of the share that a step
 saw are taken to be linear in the logarithm of the load; where that line crosses the allowed share is the
@@ -81,7 +81,9 @@ class Settings(Struct, frozen=True):
                 f" and {self.highest:g}"
             )
         if not 0 < self.allowed < 1:
-            raise SearchError(f"the allowed share of exceedances lies between 0 and 1, not at {self.allowed:g}")
+            raise SearchError(
+                f"the allowed share of exceedances lies between 0 and 1, not at {self.allowed:g}"
+            )
         if self.jump <= 1 or self.within <= 0 or self.max_steps < 1:
             raise SearchError("a search needs jump > 1, within > 0 and at least one step")
 
@@ -128,7 +130,8 @@ class Search:
         low, high = log(settings.lowest / settings.jump), log(settings.highest * settings.jump)
         self._loads = np.arange(low, high, _CELL)
         self._axes = (self._loads, _SLOPES, _NOISES)
-        self._posterior = np.zeros([len(axis) for axis in self._axes])  # logarithms
+        # Logarithms. The prior leans to noise: to be too sure is worse than a step too many.
+        self._posterior = np.zeros([len(axis) for axis in self._axes]) + 0.5 * np.log(_NOISES)
         for each in state.observations:
             self.observe(each.load, each.exceeded, each.total)
 
@@ -191,9 +194,7 @@ class Search:
             return None
         last = seen[-1]
         topmost = last.load * ABOVE > settings.highest  # nothing may be tried 10 % above it
-        if last.as_wanted and (
-            last.purpose is Purpose.FAILS or (last.purpose is Purpose.HOLDS and topmost)
-        ):
+        if last.as_wanted and (last.purpose is Purpose.FAILS or (last.purpose is Purpose.HOLDS and topmost)):
             return Outcome.FOUND
         beyond = float(by_load[self._loads > log(settings.highest)].sum())
         if beyond >= CONFIDENCE and max(each.load for each in seen) >= settings.highest * (1 - _CELL):

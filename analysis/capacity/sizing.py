@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from math import log
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import numpy as np
@@ -61,7 +61,9 @@ class Demand(_Table, frozen=True, kw_only=True):
 
 class Capacity(_Table, frozen=True, kw_only=True):
     users_per_instance: Input  # that one instance carries with every objective met
-    contention: Input | None = None  # a and b of the scalability law over instances; none: they scale linearly
+    contention: Input | None = (
+        None  # a and b of the scalability law over instances; none: they scale linearly
+    )
     coherency: Input | None = None
 
 
@@ -111,7 +113,7 @@ class Sizing(Struct, frozen=True):
     cost: float | None
     naive: int  # from the medians alone, without headroom, failures or loss by scaling out
     naive_probability: float
-    users: tuple[float, float, float]  # at once at the peak: 5 %, median, 95 %
+    users: list[float]  # at once at the peak: 5 %, median, 95 %
     never: float  # share of the trials in which no number of instances is enough
     rows: list[Row]
     inputs: list[Known]  # those that make the most of the spread first
@@ -141,7 +143,7 @@ def _complaint(quantity: Quantity) -> str:
 
 
 def size(plan: Plan) -> Sizing:
-    """Return how many instances are enough and how sure that is. The same plan always gets the same answer."""
+    """Return how many instances are enough, and how sure that is. The same plan gets the same answer."""
     rng = np.random.default_rng(plan.seed)
     inputs = {name: (quantity, _draw(rng, quantity, plan.trials)) for _, name, quantity in _inputs(plan)}
     drawn = {name: draws for name, (_, draws) in inputs.items()}
@@ -161,7 +163,7 @@ def size(plan: Plan) -> Sizing:
         cost=answer * price if answer else None,
         naive=naive,
         naive_probability=_probability(counts, naive),
-        users=tuple(float(each) for each in np.quantile(users, (0.05, 0.5, 0.95))),
+        users=[float(each) for each in np.quantile(users, (0.05, 0.5, 0.95))],
         never=float(np.isinf(counts).mean()),
         rows=[Row(n, _probability(counts, n), n * price) for n in _shown(counts, naive, answer)],
         inputs=known,

@@ -37,10 +37,15 @@ def fitted(capacity: Capacity) -> RenderableType:
         _estimate("throughput of the peak", fit.peak_throughput),
     ]
     headroom = [
-        (fmt_share(row.free), fmt_number(row.load), fmt_rate(row.throughput), fmt_share(row.waiting.waits),
-         fmt_ms(row.waiting.wait))
+        (
+            fmt_share(row.free),
+            fmt_number(row.load),
+            fmt_rate(row.throughput),
+            fmt_share(row.waiting.waits),
+            fmt_ms(row.waiting.wait),
+        )
         for row in capacity.headroom
-    ]  # fmt: skip
+    ]
     knee = [f"knee, for orientation only: at a load of {fmt_number(capacity.knee)}"] if capacity.knee else []
     return Group(
         _table(("load", "throughput", "95 % interval", "curve", "response", "Little's law"), points),
@@ -50,20 +55,32 @@ def fitted(capacity: Capacity) -> RenderableType:
     )
 
 
-def sized(sizing: Sizing) -> RenderableType:
-    """Return instances with their probability, what drives it, and what follows."""
+def sizings(sizing: Sizing | None) -> list[RenderableType]:
+    """Return instances with their probability, what drives it, and what follows; nothing for none."""
+    return [_sized(sizing)] if sizing else []
+
+
+def _sized(sizing: Sizing) -> RenderableType:
     policy = sizing.policy
     rows = [
-        (fmt_count(row.instances), fmt_share(row.probability), f"{row.cost:,.0f}" if row.cost else NONE,
-         "the answer" if row.instances == sizing.instances else "medians alone" if row.instances == sizing.naive
-         else "")
+        (
+            fmt_count(row.instances),
+            fmt_share(row.probability),
+            f"{row.cost:,.0f}" if row.cost else NONE,
+            _remark(row.instances, sizing),
+        )
         for row in sizing.rows
-    ]  # fmt: skip
+    ]
     inputs = [
-        (each.name, *map(fmt_number, (each.low, each.median, each.high)), f"{each.correlation:+.2f}",
-         fmt_share(each.share), each.origin)
+        (
+            each.name,
+            *map(fmt_number, (each.low, each.median, each.high)),
+            f"{each.correlation:+.2f}",
+            fmt_share(each.share),
+            each.origin,
+        )
         for each in sizing.inputs
-    ]  # fmt: skip
+    ]
     low, median, high = map(fmt_count, sizing.users)
     return Group(
         _table(("instances", "enough with", f"{policy.currency} a {policy.period}", " "), rows),
@@ -71,6 +88,12 @@ def sized(sizing: Sizing) -> RenderableType:
         Text(f"users at once at the peak: {median} [{low}, {high}], 90 %"),
         *map(Text, sizing_sentences(sizing)),
     )
+
+
+def _remark(instances: int, sizing: Sizing) -> str:
+    if instances == sizing.instances:
+        return "the answer"
+    return "medians alone" if instances == sizing.naive else ""
 
 
 def _estimate(name: str, found: Estimate | None) -> tuple[str, str, str]:

@@ -147,11 +147,20 @@ class _Fitter:
         best = int(x.argmax())
         peak = max(1.0, sqrt((1 - p[1]) / p[2])) if p[2] > 0 else inf
         found = Fit(
-            n=n, single=g, contention=a, coherency=b, method=method, residual=sqrt(squares / (n - PARAMETERS)),
-            peak_load=None, peak_throughput=None, peak_observed=bool(load.max() > peak),
-            best_load=float(load[best]), best_throughput=float(x[best]), highest_load=float(load.max()),
+            n=n,
+            single=g,
+            contention=a,
+            coherency=b,
+            method=method,
+            residual=sqrt(squares / (n - PARAMETERS)),
+            peak_load=None,
+            peak_throughput=None,
+            peak_observed=bool(load.max() > peak),
+            best_load=float(load[best]),
+            best_throughput=float(x[best]),
+            highest_load=float(load.max()),
             covariance=covariance.tolist(),
-        )  # fmt: skip
+        )
         return replace(found, **self._peak(found, peak, limit)) if peak < inf else found
 
     def _least(self, held: tuple[int, float] | None = None, peak: float | None = None) -> Vector:
@@ -170,12 +179,22 @@ class _Fitter:
 
         top = (np.array([inf, 1.0, inf]) / self.scale)[free]
         size = float(self.x.max())
+        def residuals(scaled: Vector) -> Vector:
+            return (throughput(self.load, *whole(scaled)) - self.x) / size
+
+        def jacobian(scaled: Vector) -> Vector:
+            return self._jacobian(whole(scaled), free, peak) / size
+
         found = least_squares(
-            lambda scaled: (throughput(self.load, *whole(scaled)) - self.x) / size,
+            residuals,
             np.minimum(start[free] / self.scale[free], top),
-            jac=lambda scaled: self._jacobian(whole(scaled), free, peak) / size,
-            bounds=(np.zeros(len(free)), top), xtol=1e-14, ftol=1e-14, gtol=1e-14, max_nfev=20_000,
-        )  # fmt: skip
+            jac=jacobian,
+            bounds=(np.zeros(len(free)), top),
+            xtol=1e-14,
+            ftol=1e-14,
+            gtol=1e-14,
+            max_nfev=20_000,
+        )
         return whole(found.x)
 
     def _jacobian(self, p: Vector, free: list[int], peak: float | None) -> Vector:
