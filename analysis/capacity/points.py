@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("load", "throughput")
 RESPONSE = "response_ms"
+MOST = 1e12
 BATCHES = 10
 """The rate's uncertainty is seen by cutting the time into so many batches (Law, Simulation Modeling, 9.5)."""
 
@@ -100,8 +100,8 @@ def _number(text: str | None, place: str) -> float:
         number = float(text or "")
     except ValueError:
         raise PointsError(f"{place}: {(text or '').strip()[:40]!r} is not a number") from None
-    if not isfinite(number) or number <= 0:
-        raise PointsError(f"{place}: {(text or '').strip()[:40]} is not a number above 0")
+    if not 0 < number <= MOST:  # which NaN is not either
+        raise PointsError(f"{place}: {(text or '').strip()[:40]} is not above 0 and at most {MOST:g}")
     return number
 
 

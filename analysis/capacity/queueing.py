@@ -10,6 +10,8 @@ from analysis.stats import SECOND
 
 LITTLE = 0.05
 UTILISATION = 0.8
+MANY = 100_000
+"""Of more servers none waits at a utilisation of 0.9 or less: the probability is below 1e-200."""
 
 
 class Little(Struct, frozen=True):
@@ -62,7 +64,7 @@ def waiting(fit: Fit, utilisation: float = UTILISATION) -> Waiting:
     service = 1 / fit.single.value
     servers = max(1, round(fit.capacity * service))
     offered = utilisation * servers
-    waits = erlang_c(servers, offered)
+    waits = erlang_c(servers, offered) if servers <= MANY else 0.0
     return Waiting(
         servers=servers,
         service=round(service * SECOND),

@@ -81,6 +81,8 @@ def knee(points: Sequence[Point]) -> float | None:
     from kneed import KneeLocator  # it brings pyplot, whose import costs a second
 
     highest = {point.load: point.throughput for point in points}
+    if len(highest) < 3 or len(set(highest.values())) == 1:
+        return None
     found = KneeLocator(list(highest), list(highest.values()), curve="concave", direction="increasing").knee
     return None if found is None else float(found)
 
@@ -120,7 +122,7 @@ def _little(checks: Sequence[Little]) -> list[str]:
 
 def _erlang(found: Waiting) -> str:
     return (
-        f"sanity, by Erlang's C: a queue of {found.servers} servers, {fmt_ms(found.service)} each, which has"
+        f"sanity, by Erlang's C: M/M/{found.servers} with {fmt_ms(found.service)} a unit, which has"
         f" this capacity, would at {fmt_share(found.utilisation)} of it let {fmt_share(found.waits)} wait,"
         f" {fmt_ms(found.wait)} on average"
     )

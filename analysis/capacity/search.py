@@ -172,7 +172,7 @@ class Search:
             wanted = self._chance_of_more(load, exceeded, total) > SURPRISE
         elif step.purpose is Purpose.FAILS:
             wanted = exceeded > self.state.settings.allowed * total
-        seen = Observation(load, exceeded, total, step.purpose, wanted)
+        seen = Observation(load, exceeded, total, step.purpose, bool(wanted))
         self._posterior += self._likelihood(load, exceeded, total)
         self._posterior -= self._posterior.max()
         self.state = State(self.state.settings, (*self.state.observations, seen))

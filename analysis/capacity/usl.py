@@ -179,6 +179,7 @@ class _Fitter:
 
         top = (np.array([inf, 1.0, inf]) / self.scale)[free]
         size = float(self.x.max())
+
         def residuals(scaled: Vector) -> Vector:
             return (throughput(self.load, *whole(scaled)) - self.x) / size
 

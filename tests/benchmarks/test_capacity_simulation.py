@@ -13,7 +13,7 @@ def test_the_capacity_is_where_the_share_is_the_allowed_one() -> None:
 
 
 def test_the_search_is_unbiased_and_quick() -> None:
-    """40 seeded searches with 3 % step noise that they are not told; `python -m` makes as many as are asked for.
+    """40 seeded searches with 3 % step noise that they are not told.
 
     The bounds are the goals, widened by what 40 searches leave uncertain.
     """

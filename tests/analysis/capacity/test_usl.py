@@ -109,9 +109,7 @@ def test_the_band_and_the_peak_cover_the_truth() -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(
-    st.floats(0.1, 1e4), st.floats(1e-3, 0.2), st.floats(1e-6, 1e-2), st.floats(0.1, 1e3), st.randoms()
-)
+@given(st.floats(0.1, 1e4), st.floats(1e-3, 0.2), st.floats(1e-6, 1e-2), st.floats(0.1, 1e3), st.randoms())
 def test_an_exact_curve_is_found_again(g: float, a: float, b: float, scale: float, order: object) -> None:
     """Whatever the parameters, the unit of throughput and the order of the points."""
     loads = np.array([1, 3, 8, 20, 50, 120, 300], float)
