@@ -83,6 +83,13 @@ def fmt_text(value: object) -> str:
     return NONE if value is None or value == "" else str(value)
 
 
+def fmt_number(x: float | None) -> str:
+    """Write a number that has no unit."""
+    if x is None:
+        return NONE
+    return f"{x:.3g}" if 0 < abs(x) < 0.001 else fmt_count(x) if abs(x) >= 1000 else _digits(x)
+
+
 FORMATS: dict[str, Callable[..., str]] = {
     "ms": fmt_ms,
     "span": fmt_span,
@@ -91,6 +98,7 @@ FORMATS: dict[str, Callable[..., str]] = {
     "share": fmt_share,
     "bytes": fmt_bytes,
     "text": fmt_text,
+    "number": fmt_number,
 }
 
 

@@ -85,12 +85,16 @@ def plain(notebook: Any) -> bytes:
     return text.encode() + b"\n"
 
 
-def to_html(notebook: Any, templates: Path, title: str) -> bytes:
-    """Return the notebook as a page, drawn by the template `talkload` of that folder."""
+def to_html(notebook: Any, templates: Path, title: str, figures: str, itself: str) -> bytes:
+    """Return the notebook as a page, drawn by the template `talkload` of that folder.
+
+    figures, itself: names of the files beside the page that have its figures and the notebook.
+    """
     from nbconvert import HTMLExporter
 
     exporter = HTMLExporter(  # type: ignore[no-untyped-call]
         template_name="talkload", extra_template_basedirs=[str(templates)], exclude_anchor_links=True
     )
-    page: str = exporter.from_notebook_node(notebook, resources={"title": title})[0]
+    resources = {"title": title, "figures": figures, "notebook": itself}
+    page: str = exporter.from_notebook_node(notebook, resources=resources)[0]
     return ("\n".join(line for line in page.splitlines() if line.strip()) + "\n").encode()

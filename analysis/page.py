@@ -86,7 +86,7 @@ class Report:
     def section(self, name: str) -> Html:
         """Return one part of the page, filled in from the verdict and the manifest."""
         tree = msgspec.to_builtins(self.verdict)
-        template = _environment().get_template(f"{name}.html.j2")
+        template = environment().get_template(f"{name}.html.j2")
         return Html(
             template.render(
                 v=tree,
@@ -149,7 +149,7 @@ def build(run_path: str | Path, against: str | Path | None = None) -> Path:
     done = notebook.execute(NOTEBOOK, {"RUN": ".", "AGAINST": other}, folder)
     title = f"{run.manifest.scenario.name}: {run.manifest.id}"
     write_private(folder / IPYNB, notebook.plain(done))
-    return write_private(folder / HTML, notebook.to_html(done, TEMPLATES, title))
+    return write_private(folder / HTML, notebook.to_html(done, TEMPLATES, title, judging.FILE, IPYNB))
 
 
 def beside(*pieces: str) -> Html:
@@ -280,7 +280,8 @@ def _unlike(here: Manifest, there: Manifest | None) -> list[str]:
 
 
 @cache
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """Return what fills in the sections of a page; it escapes whatever it is given."""
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES / "sections"),
         autoescape=True,

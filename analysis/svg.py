@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+
+from analysis.files import write_private
 
 # name: (sentinel that matplotlib draws with, fallback for a light page)
 THEME = {
@@ -32,9 +37,12 @@ THEME = {
 """Hues that stay apart for the colour-blind (after Okabe and Ito, 2008), darkened for white paper."""
 
 
+_on_paper: ContextVar[bool] = ContextVar("_on_paper", default=False)
+
+
 def colour(name: str) -> str:
     """Return what matplotlib is told for a colour of the theme."""
-    return THEME[name][0]
+    return THEME[name][_on_paper.get()]
 
 
 STYLE: dict[Any, Any] = {
@@ -81,6 +89,37 @@ class Chart:
 
     def _repr_html_(self) -> str:
         return f'<div class="chart chart-{self.name}">{self.svg}</div>'
+
+
+def save(draw: Callable[[], Figure], path: Path) -> None:
+    """Write what `draw` draws to a file of its own, *.svg or *.png: in the colours of a light page.
+
+    `draw` takes its style from `style()`. The same figure is the same bytes.
+    """
+    token = _on_paper.set(True)
+    try:
+        with mpl.rc_context({**style(), "svg.hashsalt": path.name}):
+            kind = path.suffix.lower().removeprefix(".")
+            buffer = io.BytesIO()
+            metadata = dict.fromkeys(
+                ("Date", "Creator", "Format", "Type") if kind == "svg" else ("Software",)
+            )
+            draw().savefig(
+                buffer, format=kind, bbox_inches="tight", facecolor="white", dpi=160, metadata=metadata
+            )
+    finally:
+        _on_paper.reset(token)
+    write_private(path, buffer.getvalue())
+
+
+def style() -> dict[Any, Any]:
+    """Return STYLE, in the colours that are asked for here."""
+    if not _on_paper.get():
+        return STYLE
+    paper: dict[Any, Any] = dict(THEME.values())
+    return {
+        name: paper.get(value, value) if isinstance(value, str) else value for name, value in STYLE.items()
+    }
 
 
 def render(figure: Figure, name: str, alt: str) -> Chart:

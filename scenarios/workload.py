@@ -11,7 +11,7 @@ import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -25,6 +25,9 @@ MAX_BYTES = 1_000_000
 Positive = Annotated[float, Meta(gt=0, le=1e6)]
 Weight = Annotated[float, Meta(ge=0, le=1e6)]
 Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+Table = TypeVar("Table", bound=Struct)
 
 
 class WorkloadError(Exception):
@@ -153,32 +156,45 @@ def load(name_or_file: str) -> Scenario:
     """Return the scenario with this name, or in this file. Raises WorkloadError."""
     shipped = available()
     if name_or_file in shipped:
-        return parse(_read(shipped[name_or_file]), name=name_or_file, file=shipped[name_or_file].name)
+        return parse(read_text(shipped[name_or_file]), name=name_or_file, file=shipped[name_or_file].name)
     path = Path(name_or_file)
     if path.suffix != ".toml":
         hint = _nearest(name_or_file, shipped)
         expected = f"one of {', '.join(shipped)}, or a file *.toml"
         raise WorkloadError(f"there is no scenario {name_or_file!r}{hint}: expected {expected}")
-    return parse(_read(path), name=path.stem, file=str(path))
+    return parse(read_text(path), name=path.stem, file=str(path))
 
 
 def parse(text: str, *, name: str, file: str) -> Scenario:
     """Return the scenario that `text` states. Raises WorkloadError naming `file`, the line and the key."""
+    data = _loads(text, file)
+    for reserved in ("name", "file"):
+        if reserved in data:
+            raise WorkloadError(f"{place(file, text, [reserved])}: unknown key; the name is the file's own")
+    scenario = _convert({**data, "name": name, "file": file}, Scenario, text, file)
+    _check(scenario, lambda *keys: place(file, text, list(keys)))
+    return scenario
+
+
+def parse_as(kind: type[Table], text: str, file: str) -> Table:
+    """Return the tables of another file than a scenario, with its mistakes named in the same way."""
+    return _convert(_loads(text, file), kind, text, file)
+
+
+def _loads(text: str, file: str) -> dict[str, Any]:
     try:
-        data = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise WorkloadError(f"{file}: this is not TOML: {error}") from None
     except RecursionError:
-        raise WorkloadError(f"{file}: tables are nested too deeply; a scenario has two levels") from None
-    for reserved in ("name", "file"):
-        if reserved in data:
-            raise WorkloadError(f"{_place(file, text, [reserved])}: unknown key; the name is the file's own")
+        raise WorkloadError(f"{file}: tables are nested too deeply; two levels are enough") from None
+
+
+def _convert(data: dict[str, Any], kind: type[Table], text: str, file: str) -> Table:
     try:
-        scenario = msgspec.convert({**data, "name": name, "file": file}, Scenario)
+        return msgspec.convert(data, kind)
     except msgspec.ValidationError as error:
-        raise WorkloadError(_explain(str(error), text, file)) from None
-    _check(scenario, lambda *keys: _place(file, text, list(keys)))
-    return scenario
+        raise WorkloadError(_explain(str(error), kind, text, file)) from None
 
 
 def _check(scenario: Scenario, place: Callable[..., str]) -> None:
@@ -205,12 +221,13 @@ def _check(scenario: Scenario, place: Callable[..., str]) -> None:
             raise WorkloadError(f"{place('gate', name)}: {error}") from None
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path, what: str = "a scenario") -> str:
+    """Return the text of a file in UTF-8, with or without a mark of it. Raises WorkloadError."""
     try:
         if not path.is_file():
             raise WorkloadError(f"{path}: there is no such file")
         if path.stat().st_size > MAX_BYTES:
-            raise WorkloadError(f"{path}: larger than {MAX_BYTES:,} bytes; this is not a scenario")
+            raise WorkloadError(f"{path}: larger than {MAX_BYTES:,} bytes; this is not {what}")
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise WorkloadError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from None
@@ -223,29 +240,31 @@ _MISSING = re.compile(r"Object missing required field `(?P<key>[^`]*)`(?: - at `
 _WRONG = re.compile(r"^(?P<what>.*?)(?: - at `(?:key in )?\$(?P<path>[^`]*)`)?$", re.S)
 
 
-def _explain(error: str, text: str, file: str) -> str:
+def _explain(error: str, root: type[Struct], text: str, file: str) -> str:
     """Turn a message of msgspec into one with a line number and, for a typing mistake, the nearest key."""
     if found := _UNKNOWN.search(error):
         keys = [*_keys(found["path"]), found["key"]]
-        known = _known_keys(keys[:-1])
+        known = _known_keys(root, keys[:-1])
         hint = _nearest(found["key"], known)
-        return f"{_place(file, text, keys)}: unknown key{hint}: expected one of {', '.join(known)}"
+        return f"{place(file, text, keys)}: unknown key{hint}: expected one of {', '.join(known)}"
     if found := _MISSING.search(error):
         where = _keys(found["path"])
-        return f"{_place(file, text, where)}: missing key {'.'.join([*where, found['key']])}"
+        return f"{place(file, text, where)}: missing key {'.'.join([*where, found['key']])}"
     found = _WRONG.match(error)
     assert found
-    return f"{_place(file, text, _keys(found['path']))}: {found['what'][0].lower()}{found['what'][1:]}"
+    return f"{place(file, text, _keys(found['path']))}: {found['what'][0].lower()}{found['what'][1:]}"
 
 
 def _keys(path: str | None) -> list[str]:
     return [key for key in re.sub(r"\[(\d+|\.{3})\]", "", path or "").split(".") if key]
 
 
-def _known_keys(path: list[str]) -> list[str]:
-    kind: Any = Scenario
+def _known_keys(root: type[Struct], path: list[str]) -> list[str]:
+    kind: Any = root
     for key in path:
         kind = next((each.type for each in msgspec.structs.fields(kind) if each.encode_name == key), None)
+        # Of alternatives, the one that has keys.
+        kind = next((each for each in get_args(kind) if isinstance(each, type(Struct))), kind)
     names = [each.encode_name for each in msgspec.structs.fields(kind)] if kind else []
     return [name for name in names if kind is not Scenario or name not in ("name", "file")]
 
@@ -255,8 +274,8 @@ def _nearest(word: str, known: list[str] | dict[str, Path]) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def _place(file: str, text: str, keys: list[str]) -> str:
-    """Return `file:line: key`, with the line on which a key of a table stands, as near as it can be found."""
+def place(file: str, text: str, keys: list[str]) -> str:
+    """Return `file:line: key`, with the line of a key or of what it is in, if that can be found."""
     if not keys:
         return file
     table, line_of_table = "", 0
@@ -269,6 +288,7 @@ def _place(file: str, text: str, keys: list[str]) -> str:
                 line_of_table = line_of_table or number
         elif entry := re.match(r"""\s*(?:"([^"]*)"|'([^']*)'|([\w.-]+))\s*=""", line):
             key = next(part for part in entry.groups() if part is not None)
-            if [*filter(None, [table]), key] == keys or [*filter(None, [table]), *key.split(".")] == keys:
+            above = table.split(".") if table else []
+            if any(head == keys[: len(head)] for head in ([*above, key], [*above, *key.split(".")])):
                 return f"{file}:{number}: {'.'.join(keys)}"
     return f"{file}:{line_of_table}: {'.'.join(keys)}" if line_of_table else f"{file}: {'.'.join(keys)}"

@@ -45,6 +45,8 @@ def test_every_command_and_option_exists(page: Path) -> None:
         if words[:1] != ["talkload"] or len(words) == 1:
             continue
         command = talkload.main.commands.get(words[1])
+        if isinstance(command, click.Group):
+            command = command.commands.get(words[2])
         assert command is not None, line
         if words[1] == "serve":
             continue  # its options are the server's own, tested there

@@ -1,0 +1,169 @@
+"""Draws capacity: the curve with its band, response times by load, instances by probability.
+
+Each `draw_…` returns a figure in the style that is asked for: of the page, or of a file of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from analysis import svg
+from analysis.axes import key, log_time, named, short
+from analysis.capacity import usl
+from analysis.capacity.points import Point
+from analysis.capacity.report import Capacity
+from analysis.capacity.sizing import Sizing
+from analysis.charts import HALF, WIDE, no_data
+from analysis.formats import fmt_number
+from analysis.stats import Quantile
+from analysis.svg import Chart, colour, render, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Found = TypeVar("Found", Capacity, Sizing)
+
+
+def curve(capacity: Capacity) -> Chart:
+    """Return goodput by load: the points with their intervals, the fitted curve with its band."""
+    return _chart(
+        partial(draw_curve, capacity), "usl", "Throughput by load, with the fitted scalability curve"
+    )
+
+
+def response(capacity: Capacity) -> Chart:
+    """Return response time by load, with the intervals of the quantiles."""
+    if not any(point.p50 or point.p99 or point.response for point in capacity.points):
+        return no_data("response", "No response time was given.")
+    return _chart(partial(draw_response, capacity), "response", "Response time by load")
+
+
+def instances(sizing: Sizing | None) -> Chart:
+    """Return the probability that so many instances are enough."""
+    if sizing is None:
+        return no_data("sizing", "No plan of capacity was given.")
+    return _chart(partial(draw_instances, sizing), "sizing", "Probability that so many instances are enough")
+
+
+def _chart(draw: Callable[[], Figure], name: str, alt: str) -> Chart:
+    with mpl.rc_context(style()):
+        return render(draw(), name, alt)
+
+
+def save(draw: Callable[[Found], Figure], found: Found, path: Path) -> None:
+    """Write a picture, *.svg or *.png."""
+    svg.save(partial(draw, found), path)
+
+
+def draw_curve(capacity: Capacity) -> Figure:
+    """Draw throughput by load."""
+    fit, points = capacity.fit, capacity.points
+    figure = Figure(figsize=(WIDE, 3.4))
+    axes = figure.subplots()
+    right = fit.highest_load * 1.05
+    loads = np.linspace(right / 200, right, 200)
+    low, high = usl.band(fit, loads)
+    axes.fill_between(loads, low, high, color=colour("blue"), alpha=0.14, lw=0)
+    axes.plot(loads, usl.throughput(loads, *fit.parameters), color=colour("blue"))
+    # What was not measured is a dotted line: the curve's word, not the target's.
+    axes.plot(
+        right * np.array([1, 1.15]),
+        usl.throughput(right * np.array([1, 1.15]), *fit.parameters),
+        color=colour("blue"),
+        ls=":",
+    )
+    x, y = ([getattr(point, name) for point in points] for name in ("load", "throughput"))
+    errors = [
+        [point.throughput - (point.low if point.low is not None else point.throughput) for point in points],
+        [(point.high or point.throughput) - point.throughput for point in points],
+    ]
+    axes.errorbar(x, y, yerr=errors, fmt="o", ms=4, lw=1, color=colour("orange"))
+    if fit.peak_observed and fit.peak_load:
+        _mark(axes, fit.peak_load.value, f"peak at {fmt_number(fit.peak_load.value)}")
+    if capacity.knee:
+        axes.plot([capacity.knee], [0], "^", color=colour("mute"), ms=5, clip_on=False)
+    axes.set_xlim(0, right * 1.15)
+    axes.set_ylim(0, max(*y, float(high[-1])) * 1.12)
+    _plain(axes, "load")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(fmt_number(value))))
+    named(axes, "throughput per second" + (", ▲ knee, for orientation" if capacity.knee else ""))
+    key(axes, [("measured", "orange"), ("scalability law, 95 %", "blue")])
+    return figure
+
+
+def draw_response(capacity: Capacity) -> Figure:
+    """Draw p50 and p99 by load, or the mean where only that is known."""
+    figure = Figure(figsize=(HALF, 3.0))
+    axes = figure.subplots()
+    lines = [("p99", "orange"), ("p50", "blue")]
+    drawn = [(name, shade) for name, shade in lines if _quantiles(axes, capacity.points, name, shade)]
+    if not drawn:
+        known = [(point.load, point.response) for point in capacity.points if point.response]
+        axes.plot(*zip(*known, strict=True), "o-", ms=4, color=colour("purple"))
+        drawn = [("mean", "purple")]
+    log_time(axes)
+    axes.set_xlim(0, capacity.fit.highest_load * 1.05)
+    _plain(axes, "load")
+    named(axes, "response time")
+    key(axes, drawn)
+    return figure
+
+
+def _quantiles(axes: Axes, points: Sequence[Point], name: str, shade: str) -> bool:
+    known: list[tuple[float, Quantile]] = [
+        (point.load, found) for point in points if (found := getattr(point, name)) is not None
+    ]
+    if known:
+        y = [found.value for _, found in known]
+        errors = [
+            [found.value - found.low for _, found in known],
+            [found.high - found.value for _, found in known],
+        ]
+        axes.errorbar(
+            [load for load, _ in known], y, yerr=errors, fmt="o-", ms=4, lw=1.2, color=colour(shade)
+        )
+    return bool(known)
+
+
+def draw_instances(sizing: Sizing) -> Figure:
+    """Draw the probability that so many instances are enough, with what was asked for."""
+    figure = Figure(figsize=(HALF, 3.0))
+    axes = figure.subplots()
+    counts = [row.instances for row in sizing.rows]
+    chosen = [colour("green" if row.instances == sizing.instances else "blue") for row in sizing.rows]
+    width = 0.8 * min((b - a for a, b in pairwise(counts)), default=1)
+    axes.bar(counts, [row.probability for row in sizing.rows], width=width, color=chosen, lw=0)
+    axes.axhline(sizing.policy.probability, color=colour("red"), lw=1, ls=(0, (4, 3)))
+    axes.set_ylim(0, 1.04)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share * 100:.0f} %"))
+    _plain(axes, "instances")
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    named(axes, "probability of being enough")
+    return figure
+
+
+def _mark(axes: Axes, x: float, text: str) -> None:
+    axes.axvline(x, color=colour("mute"), lw=1, ls=(0, (4, 3)))
+    axes.annotate(
+        text,
+        (x, 0.04),
+        xycoords=axes.get_xaxis_transform(),
+        xytext=(5, 0),
+        textcoords="offset points",
+        color=colour("mute"),
+        fontsize=8,
+    )
+
+
+def _plain(axes: Axes, name: str) -> None:
+    axes.set_xlabel(name)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(fmt_number(value))))

@@ -1,0 +1,158 @@
+"""What is said about the capacity of a target: one structure, which terminal, page and capacity.json show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Struct
+
+from analysis.capacity import usl
+from analysis.capacity.points import Point, PointsError
+from analysis.capacity.queueing import Little, Waiting, little, waiting
+from analysis.capacity.sizing import Sizing
+from analysis.capacity.usl import Fit
+from analysis.formats import fmt_ms, fmt_number, fmt_rate, fmt_share
+
+if TYPE_CHECKING:
+    from analysis.capacity.sizing import Known
+
+SCHEMA = 1
+FILE = "capacity.json"
+UTILISATIONS = (0.6, 0.7, 0.8, 0.9)
+
+
+class Headroom(Struct, frozen=True):
+    """A share of the capacity that is used, the load that is there, and what would wait in M/M/c."""
+
+    free: float
+    load: float
+    throughput: float
+    waiting: Waiting
+
+
+class Capacity(Struct, frozen=True):
+    """capacity.json. Rates are per second, durations ns, shares fractions of 1."""
+
+    schema: int
+    points: list[Point]
+    fit: Fit
+    fitted: list[float]  # the curve at each point
+    little: list[Little]
+    headroom: list[Headroom]
+    knee: float | None  # load, by Kneedle: an annotation, which moves with the range that was measured
+    sentences: list[str]
+    sizing: Sizing | None = None
+
+
+def analyse(points: Sequence[Point], sizing: Sizing | None = None) -> Capacity:
+    """Return what the points say. Raises PointsError where no curve can be fitted to them."""
+    ordered = sorted(points, key=lambda point: (point.load, point.throughput))
+    try:
+        fit = usl.fit([point.load for point in ordered], [point.throughput for point in ordered])
+    except usl.FitError as error:
+        raise PointsError(str(error)) from None
+    checks = little(ordered)
+    headroom = [
+        Headroom(1 - used, usl.load_for(fit, used * fit.capacity), used * fit.capacity, waiting(fit, used))
+        for used in UTILISATIONS
+    ]
+    return Capacity(
+        schema=SCHEMA,
+        points=ordered,
+        fit=fit,
+        fitted=[float(usl.throughput(point.load, *fit.parameters)) for point in ordered],
+        little=checks,
+        headroom=headroom,
+        knee=knee(ordered),
+        sentences=[*_peak(fit), *_little(checks), _erlang(waiting(fit))],
+        sizing=sizing,
+    )
+
+
+def encode(found: Capacity | Sizing) -> bytes:
+    """Return the bytes of capacity.json, or of a sizing alone."""
+    return msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n"
+
+
+def knee(points: Sequence[Point]) -> float | None:
+    """Return the load of the knee by Kneedle (Satopää et al., 2011); None where it sees none."""
+    from kneed import KneeLocator  # it brings pyplot, whose import costs a second
+
+    highest = {point.load: point.throughput for point in points}
+    if len(highest) < 3 or len(set(highest.values())) == 1:
+        return None
+    found = KneeLocator(list(highest), list(highest.values()), curve="concave", direction="increasing").knee
+    return None if found is None else float(found)
+
+
+def _peak(fit: Fit) -> list[str]:
+    peak, height = fit.peak_load, fit.peak_throughput
+    if fit.peak_observed and peak and height:
+        most = "no upper limit" if peak.high is None else fmt_number(peak.high)
+        return [
+            f"the peak is {fmt_rate(height.value)} [{fmt_rate(height.low)}, {fmt_rate(height.high)}]"
+            f" at a load of {fmt_number(peak.value)} [{fmt_number(peak.low)}, {most}]"
+        ]
+    where = (
+        f"the curve puts it at a load of {fmt_number(peak.value)}, and {fmt_number(fit.highest_load)} was the"
+        " highest measured"
+        if peak
+        else "throughput shows no sign of falling, b is 0"
+    )
+    return [
+        f"peak not observed ({where}); at least {fmt_rate(fit.best_throughput)},"
+        f" measured at a load of {fmt_number(fit.best_load)}"
+    ]
+
+
+def _little(checks: Sequence[Little]) -> list[str]:
+    broken = [check for check in checks if not check.holds]
+    if not checks:
+        return ["Little's law: not checked, no response time was given"]
+    if not broken:
+        return [f"Little's law holds within 5 % at all {len(checks)} points that have a response time"]
+    return [
+        f"Little's law does not hold at a load of {fmt_number(check.load)} ({check.source}): throughput x"
+        f" response time is {fmt_number(check.expected)}, {fmt_number(check.measured)} were under way"
+        for check in broken
+    ]
+
+
+def _erlang(found: Waiting) -> str:
+    return (
+        f"sanity, by Erlang's C: M/M/{found.servers} with {fmt_ms(found.service)} a unit, which has"
+        f" this capacity, would at {fmt_share(found.utilisation)} of it let {fmt_share(found.waits)} wait,"
+        f" {fmt_ms(found.wait)} on average"
+    )
+
+
+def sizing_sentences(sizing: Sizing) -> list[str]:
+    """Return the answer, what it costs, what drives its spread, and what of it is assumed."""
+    policy = sizing.policy
+    if sizing.instances is None or sizing.cost is None:
+        found = [
+            f"no number of instances is enough with {fmt_share(policy.probability)} probability: in"
+            f" {fmt_share(sizing.never)} of the trials more instances carry no more"
+        ]
+    else:
+        price = f", {sizing.cost:,.0f} {policy.currency} a {policy.period}" if sizing.cost else ""
+        found = [
+            f"{sizing.instances} instances are enough with {fmt_share(sizing.probability)} probability{price}"
+        ]
+    found.append(
+        f"medians alone, without headroom or failures, say {sizing.naive}:"
+        f" enough with {fmt_share(sizing.naive_probability)} probability"
+    )
+    drivers = [each for each in sizing.inputs if each.share > 0]
+    if drivers:
+        found.append(f"the spread comes from {', '.join(map(_driver, drivers[:3]))}")
+    if sizing.assumed:
+        found.append(f"assumed, not measured: {', '.join(sizing.assumed)}")
+    return found
+
+
+def _driver(known: Known) -> str:
+    assumed = ", assumed" if known.origin == "assumed" else ""
+    return f"{known.name} ({fmt_share(known.share)}{assumed})"
