@@ -226,6 +226,8 @@ def gate(
         if not as_json:
             click.echo(f"\nwritten to {folder}")
     sys.exit(judged.exit_code)
+
+
 def _picture(_ctx: click.Context, _param: click.Parameter, value: Path | None) -> Path | None:
     if value is not None and value.suffix.lower() not in (".svg", ".png"):
         raise click.BadParameter(f"{value} is neither *.svg nor *.png")
@@ -615,9 +617,9 @@ def _plain_errors() -> Iterator[None]:
     except click.ClickException:
         raise
     except Exception as error:
+        from analysis.capacity.points import PointsError
         from analysis.gate_runs import GateError
         from loadtests.campaign import CampaignError
-        from analysis.capacity.points import PointsError
         from loadtests.target import AddressError, TargetError
         from reports.manifest import ArtefactError
         from scenarios.observed import ObservedError
@@ -625,8 +627,8 @@ def _plain_errors() -> Iterator[None]:
 
         if isinstance(error, TargetError) and not isinstance(error, AddressError):
             _fail(str(error), UNUSABLE)
-        if isinstance(error, AddressError | ArtefactError | ObservedError | WorkloadError | OSError):
-        if isinstance(error, AddressError | ArtefactError | PointsError | WorkloadError | OSError):
+        mistakes = AddressError | ArtefactError | ObservedError | PointsError | WorkloadError | OSError
+        if isinstance(error, mistakes):
             _fail(str(error), USAGE)
         if isinstance(error, GateError | CampaignError):
             _fail(str(error), error.exit_code)

@@ -77,7 +77,7 @@ def test_too_few_points_are_refused() -> None:
 
 
 def test_points_of_any_size_are_analysed() -> None:
-    """Flat, falling from the start, or over sixteen orders of magnitude: no warning, no knee of a flat line."""
+    """Flat, falling from the start, over sixteen orders of magnitude: no warning, no knee of a flat line."""
     assert report.analyse(points(([1, 2, 3, 1], [3, 3, 3, 3.0]))).knee is None
     for curve in (([1, 2, 3, 4], [9, 8, 7, 6]), ([1e-6, 2e5, 3e6, 4e9], [1, 2, 3, 1e11])):
         assert report.analyse(points(curve)).sentences
