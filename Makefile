@@ -9,14 +9,16 @@ READY := .venv/.ready
 run: $(READY)
 	@$(BIN)/talkload run $(SCENARIO)
 
-# Whatever starts processes and holds them to a clock has the machine to itself. What runs under gevent has a
-# process of its own, patched before anything else is imported.
+# What is held to a clock has the machine to itself: runs, calibrations, benchmarks. What runs under gevent has
+# a process of its own, patched before anything else is imported.
+ALONE := tests/end_to_end tests/calibration tests/benchmarks
+
 test: $(READY)
 ifdef TESTS
 	$(BIN)/pytest $(TESTS)
 else
-	$(BIN)/pytest -m "not end_to_end" --numprocesses auto --dist loadfile
-	$(BIN)/pytest -m end_to_end
+	$(BIN)/pytest --numprocesses auto --dist loadfile $(ALONE:%=--ignore=%) --ignore=tests/patched
+	$(BIN)/pytest $(ALONE)
 	$(BIN)/python -m gevent.monkey --module pytest tests/patched
 endif
 
