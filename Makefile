@@ -17,7 +17,7 @@ test: $(READY)
 ifdef TESTS
 	$(BIN)/pytest $(TESTS)
 else
-	$(BIN)/pytest --numprocesses auto --dist loadfile $(ALONE:%=--ignore=%) --ignore=tests/patched
+	$(BIN)/pytest --numprocesses auto --dist loadfile $(ALONE:%=--ignore=%)
 	$(BIN)/pytest $(ALONE)
 	$(BIN)/python -m gevent.monkey --module pytest tests/patched
 endif
