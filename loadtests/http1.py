@@ -7,9 +7,9 @@ The parser is llhttp (httptools, RFC 9112 read strictly). Around it these rules 
 - At most `MAX_CONNECTIONS` side by side; a call beyond them waits for one to be free.
 - `arrived` is the stamp of the read that completed the answer, `first` of the one that began it, `sent` the
   instant right before the request was written: connecting, and waiting for a connection, come before it.
-- One request is sent again by itself, as RFC 9110 9.2.2 allows: an idempotent one on a connection that had
-  served before and ended without a byte of the answer. That is the race with a peer that closes an idle
-  connection; seldom, since the engine reads the end of an idle connection as soon as it comes.
+- No request is sent again by itself, though a browser would (RFC 9110, 9.2.2), so that one attempt on record
+  is one request at the target. The end of an idle connection is read as soon as it comes, so that the race
+  with a peer that closes one is seldom.
 - No redirect is followed, so nothing that is meant for this origin goes elsewhere.
 - Everything a peer sends is bounded: by the deadline, `MAX_HEAD`, `MAX_HEADERS`, `MAX_INTERIM`, `MAX_ANSWER`.
 
@@ -41,7 +41,6 @@ MAX_INTERIM = 8  # answers 1xx before the one that counts
 MAX_ANSWER = 8 << 20  # bytes as sent, and bytes of the body once unpacked
 MAX_COOKIE_BYTES = 8 << 10  # of all cookies together
 
-_IDEMPOTENT = frozenset({"GET", "PUT", "DELETE", "OPTIONS"})
 _WITH_LENGTH = frozenset({"POST", "PUT", "PATCH"})  # even without a body (RFC 9110 8.6)
 _GZIP = 16 + zlib.MAX_WBITS
 _SAYS_HOW_LONG = frozenset({b"content-length", b"transfer-encoding"})
@@ -326,14 +325,7 @@ class Client:
             if not self._free.acquire(timeout=wait):
                 raise NoAnswer(Expired("no connection was free"), 0)
         try:
-            if (kept := self._kept()) is not None:
-                try:
-                    return self._ask(kept, request, deadline)
-                except NoAnswer as failure:
-                    raced = isinstance(failure.error, ConnectionError) and not kept.first
-                    if not raced or method not in _IDEMPOTENT:
-                        raise
-            return self._ask(self._opened(deadline), request, deadline)
+            return self._ask(self._kept() or self._opened(deadline), request, deadline)
         finally:
             self._free.release()
 

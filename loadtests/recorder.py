@@ -110,7 +110,7 @@ class Recorder:
         """
         samples, arrivals = _some(self._rows["samples"]), _some(self._rows["arrivals"])
         send = [row[6] - row[5] for row in samples if row[6] > row[5]]
-        read = [row[8] - row[7] for row in samples] + [row[5] - row[4] for row in arrivals]
+        read = [row[9] - row[8] for row in samples] + [row[5] - row[4] for row in arrivals]
         return [woken - due for due, woken in self._rows["wakeups"]], send, read
 
     def flush(self) -> Second:

@@ -18,7 +18,7 @@ SOCKET = ("ping", "get-messages", "update-alerts", "accept-call", "end-call")
 """What is held up for each of the constants, in their order: nothing that would be pushed to anybody."""
 
 OK_OPERATION, ERROR_OPERATION, SLOW_OPERATION = HTTPS[:3]
-RESET_OPERATION = "set-weekly-availability"  # a POST: what is idempotent may be sent again after a reset
+RESET_OPERATION = "set-weekly-availability"
 PING_US = (200, 350, 600, 900)
 CLOCK_STEP_S = 120
 

@@ -207,6 +207,7 @@ def test_every_answer_has_its_class_and_the_next_call_works(name: str, linger: b
     with client(once(answer, linger=linger)) as (one, _):
         timeout = SHORT if linger and unfinished else LONG
         assert ending(one, timeout) == ("Expired" if linger and unfinished else expected)
+        one.close()  # this peer answers once a connection: if this one was kept, the next call is not its own
         assert ending(one) == "200 b'ok'"
         assert b"t=1" not in one.cookies.line  # a trailer sets none
         assert len(one.cookies.line) <= http1.MAX_COOKIE_BYTES + len(b"Cookie: \r\n")
@@ -381,13 +382,13 @@ def hangs_up_on_the_second(connection: socket.socket) -> None:
     heard(connection)
 
 
-def test_only_what_may_be_repeated_is_sent_again() -> None:
-    """A kept connection that ends without a byte: GET goes out again, POST is a failure (RFC 9110 9.2.2)."""
-    for method, again in (("GET", True), ("PUT", True), ("DELETE", True), ("POST", False)):
-        with client(hangs_up_on_the_second) as (one, peer):
-            ask(one)
-            assert ending(one, method=method) == ("200 b'ok'" if again else "Closed")
-            assert peer.connections == 1 + again
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "POST"])
+def test_nothing_is_sent_again(method: str) -> None:
+    """A kept connection that ends without a byte is a failure: one attempt is one request at the target."""
+    with client(hangs_up_on_the_second) as (one, peer):
+        ask(one)
+        assert ending(one, method=method) == "Closed"
+        assert peer.connections == 1
 
 
 def test_what_was_begun_to_be_answered_is_not_sent_again() -> None:
