@@ -33,7 +33,15 @@ def test_it_loads_neither_locust_nor_the_server() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["run", "--help"], ["report", "--help"], ["gate", "--help"], ["--version"]]
+    "arguments",
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["report", "--help"],
+        ["gate", "--help"],
+        ["mix", "--help"],
+        ["--version"],
+    ],
 )
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     """Help is quick because what is heavy is imported where it is used."""
