@@ -175,7 +175,8 @@ def scenario(seen: Observed) -> str:
         text += _table(table, values)
     text += _table("client", {key: Value(v, _ASSUMED) for key, v in basis["client"].items()})
     text += [f"[slo]  # {BASIS}.toml's: set what your users are owed"]
-    text += [f"{json.dumps(key)} = {json.dumps(limit)}" for key, limit in basis["slo"].items()]
+    owed = {key: limit for key, limit in basis["slo"].items() if key != "deliveries"}  # that mix's own count
+    text += [f"{json.dumps(key)} = {json.dumps(limit)}" for key, limit in owed.items()]
     return "\n".join(text) + "\n"
 
 
