@@ -367,12 +367,13 @@ def mix(source: Path, out: Path | None, as_json: bool) -> None:
             with out.open("x", encoding="utf-8") as file:
                 file.write(text)
     if as_json:
-        click.echo(json.dumps({**seen.as_data(), "weights": mix.as_data(seen)}, indent=2))
+        click.echo(json.dumps({**seen.as_data(), "values": mix.as_data(seen)}, indent=2))
     elif not out:
         click.echo(text, nl=False)
     if not as_json:
         click.echo("\n".join(mix.summary(seen)), err=True)
-        click.echo(f"run it: talkload run {shlex.quote(str(out))}" if out else "", err=True, nl=bool(out))
+        if out:
+            click.echo(f"\nrun it: talkload run {shlex.quote(str(out))}", err=True)
 
 
 def _observe(source: Path) -> Observed:
@@ -382,11 +383,9 @@ def _observe(source: Path) -> Observed:
 
     from scenarios import observed
 
-    size = source.stat().st_size
-    with (
-        source.open("rb") as raw,
-        Progress(console=Console(stderr=True), transient=True, disable=size < LARGE_BYTES) as bar,
-    ):
+    size, console = source.stat().st_size, Console(stderr=True)
+    shown = console.is_terminal and size >= LARGE_BYTES
+    with source.open("rb") as raw, Progress(console=console, transient=True, disable=not shown) as bar:
         return observed.read(bar.wrap_file(raw, size, description="reading"), source.name)
 
 

@@ -71,7 +71,7 @@ SHARES = {
     ),
 }
 """The shares of `[people]` that it can tell: (seen − less) / of. Each visit's first screen looks at the
-upcoming schedules once."""
+upcoming schedules once; so does a reload, which a log can't tell from a visit."""
 
 
 class Value(NamedTuple):
@@ -123,16 +123,11 @@ def _weights(
 def _people(seen: Observed, people: workload.People) -> dict[str, Value]:
     names = ("senior", "volunteer", "lurker", "pace", *SHARES)
     found = {name: Value(getattr(people, name), _ASSUMED) for name in names}
-    left = 1.0  # of all visits: they end in one way each
     for name, (counted, less, of) in SHARES.items():
-        whole = _sum(seen.operations, of)
-        if not whole:
-            continue
-        share = min(_difference(seen.operations, counted, less) / whole, 1.0 if name == "accepts" else left)
-        left -= 0.0 if name == "accepts" else share
-        found[name] = Value(
-            round(share, 4), f"({_terms(seen.operations, counted, less)}) / ({_terms(seen.operations, of)})"
-        )
+        if whole := _sum(seen.operations, of):
+            share = min(1.0, _difference(seen.operations, counted, less) / whole)
+            terms = f"({_terms(seen.operations, counted, less)}) / ({_terms(seen.operations, of)})"
+            found[name] = Value(round(share, 4), terms)
     return found
 
 
@@ -180,7 +175,8 @@ def scenario(seen: Observed) -> str:
         text += _table(table, values)
     text += _table("client", {key: Value(v, _ASSUMED) for key, v in basis["client"].items()})
     text += [f"[slo]  # {BASIS}.toml's: set what your users are owed"]
-    text += [f"{json.dumps(key)} = {json.dumps(limit)}" for key, limit in basis["slo"].items()]
+    owed = {key: limit for key, limit in basis["slo"].items() if key != "deliveries"}  # that mix's own count
+    text += [f"{json.dumps(key)} = {json.dumps(limit)}" for key, limit in owed.items()]
     return "\n".join(text) + "\n"
 
 

@@ -33,7 +33,7 @@ _CLF = re.compile(  # httpd.apache.org/docs/2.4/logs.html; Combined has two more
     r'[^\[\]]{1,600}\[([^\]]{20,40})\] "([^"\\]*(?:\\.[^"\\]*)*)" (\d{3}) (?:-|\d+)(?:\s|$)',
     re.ASCII,
 )
-_REQUEST = re.compile(r"([A-Z]{3,10}) (\S+)(?: HTTP/\d(?:\.\d)?)?$")
+_REQUEST = re.compile(r"([A-Z]{3,10}) (?!HTTP/)(\S+)(?: HTTP/\d(?:\.\d)?)?$")
 _TIME = re.compile(r"(\d\d)/([A-Z][a-z]{2})/(\d{4}):(\d\d):(\d\d):[0-5]\d ([+-])(\d\d)([0-5]\d)$", re.ASCII)
 _MONTHS = {name: i for i, name in enumerate("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), 1)}
 _METHODS = frozenset("GET POST PUT DELETE PATCH HEAD OPTIONS CONNECT TRACE".split())
@@ -314,6 +314,8 @@ def _page_size(query: str) -> str:
 
 def _shape(path: str) -> str:
     """Return a path with `{}` for every part that is not a plain word: an id, a token, somebody's address."""
+    if not path.startswith("/"):
+        return "{}"  # a data: address of a HAR, a CONNECT
     parts = path[:500].split("/")[:12]
     return "/".join(part if not part or _is_word(part) else "{}" for part in parts)[:120]
 
