@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -47,5 +48,5 @@ def test_every_case_with_a_drill_starts_what_it_says() -> None:
             each = [case.drill.starts(stream, device, 0.5) for device in range(stream.devices)]
             every = sorted(start for starts in each for start in starts)
             assert len(every) == case.drill.count(stream)
-            steps = {round((b - a) * stream.per_s / 1e9, 6) for a, b in zip(every, every[1:], strict=False)}
+            steps = {round((b - a) * stream.per_s / 1e9, 6) for a, b in pairwise(every)}
             assert steps == {1.0}

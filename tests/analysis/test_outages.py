@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pandas as pd
 import pytest
@@ -22,7 +22,7 @@ def frames(*outcomes: Outcome) -> Frames:
         for number, outcome in enumerate(outcomes)
     ]
     samples = pd.DataFrame(rows[::-1])
-    return cast(Any, SimpleNamespace(samples=samples, manifest=SimpleNamespace(origin_ns=ORIGIN)))
+    return cast(Frames, SimpleNamespace(samples=samples, manifest=SimpleNamespace(origin_ns=ORIGIN)))
 
 
 OK, BROKEN = Outcome.OK, Outcome.BROKEN
