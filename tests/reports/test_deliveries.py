@@ -247,7 +247,7 @@ def test_what_one_read_brought_came_in_the_order_in_which_it_was_seen() -> None:
     ],
 )
 def test_no_order_where_none_was_promised(second: Row, arrivals: list[Row]) -> None:
-    """Overlapping sends, one read in order, other senders, other sockets and surplus copies are not reordered."""
+    """Overlapping sends, one read in order, other senders and sockets, surplus copies: none is reordered."""
     assert not any(row["reordered"] for row in ledger([send("a"), second], arrivals, [online()]))
 
 
