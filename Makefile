@@ -1,9 +1,9 @@
-# make run | test | check | serve | bench | validity | doctor | lock     The first use of any makes .venv from the lock file.
+# make run | test | check | serve | bench | validity | calibrate | doctor | lock     The first use of any makes .venv from the lock file.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test check serve bench validity doctor lock clean
+.PHONY: run test check serve bench validity calibrate doctor lock clean
 .DEFAULT_GOAL := run
 
 run: $(READY)
@@ -41,6 +41,10 @@ bench: $(READY)
 # Are runs that something else spoiled called invalid, and no others: docs/benchmarks.md.
 validity: $(READY)
 	@$(BIN)/python -m benchmarks.validity $(BENCH)
+
+# Does the suite find what is known to be wrong: docs/measuring.md.
+calibrate: $(READY)
+	@$(BIN)/talkload calibrate
 
 doctor: $(READY)
 	@$(BIN)/talkload doctor

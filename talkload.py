@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from scenarios.observed import Observed
 
 FAILED, USAGE, INVALID, UNUSABLE = 1, 2, 4, 5
-ATTEMPTS = 3  # at a case whose run says that something else disturbed it
 LARGE_BYTES = 10_000_000  # a log that takes a second or more to read
 RUNS = Path("reports/runs")
 GATES = Path("reports/gates")
@@ -391,9 +390,16 @@ def _observe(source: Path) -> Observed:
 
 @main.command()
 @click.option("--case", "names", multiple=True, metavar="NAME", help="Only this one; may be given again.")
+@click.option(
+    "--attempts",
+    type=click.IntRange(1, 10),
+    default=3,
+    show_default=True,
+    help="At a case that something else on this machine disturbs.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Keep the runs there; default: nowhere.")
 @click.option("--json", "as_json", is_flag=True, help="Print the cells as JSON, nothing else.")
-def calibrate(names: tuple[str, ...], out: Path | None, as_json: bool) -> None:
+def calibrate(names: tuple[str, ...], attempts: int, out: Path | None, as_json: bool) -> None:
     """Let the suite prove itself: find what is injected into the reference server, exactly."""
     from contextlib import nullcontext
     from tempfile import TemporaryDirectory
@@ -408,10 +414,11 @@ def calibrate(names: tuple[str, ...], out: Path | None, as_json: bool) -> None:
         _plain_errors(),
         nullcontext(str(out)) if out else TemporaryDirectory(prefix="talkload-") as folder,
     ):
-        sys.exit(_calibrate([CASES[name] for name in names or CASES], Path(folder), as_json=as_json))
+        cases = [CASES[name] for name in names or CASES]
+        sys.exit(_calibrate(cases, Path(folder), attempts=attempts, as_json=as_json))
 
 
-def _calibrate(cases: list[Case], folder: Path, *, as_json: bool) -> int:
+def _calibrate(cases: list[Case], folder: Path, *, attempts: int, as_json: bool) -> int:
     """Carry the cases out, print the matrix; return the exit code."""
     import msgspec
 
@@ -423,7 +430,7 @@ def _calibrate(cases: list[Case], folder: Path, *, as_json: bool) -> int:
     with Bench(folder) as bench:
         for number, case in enumerate(cases, 1):
             click.echo(f"[{number}/{len(cases)}] {case.name}: {case.about} … ", nl=False, err=True)
-            for _ in range(ATTEMPTS):
+            for _ in range(attempts):
                 found, disturbed = _try(case, bench, folder)
                 missed = sum(not cell.detected for cell in found)
                 if not (missed and disturbed):

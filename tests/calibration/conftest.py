@@ -19,10 +19,11 @@ class Calibrated(NamedTuple):
     said: str
 
 
-def calibrate(*cases: str, bug: str = "") -> Calibrated:
+def calibrate(*cases: str, bug: str = "", attempts: int = 3) -> Calibrated:
     """Calibrate by some cases, a bug planted into every process of it."""
     path = os.pathsep.join([str(PLANTED), str(ROOT)] if bug else [str(ROOT)])
-    options = [word for case in cases for word in ("--case", case)]
+    options = ["--attempts", str(attempts)]
+    options += [word for case in cases for word in ("--case", case)]
     ended = subprocess.run(
         [sys.executable, "-m", "talkload", "calibrate", "--json", *options],
         cwd=ROOT,

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.end_to_end
 CAUGHT_BY = {
     "closed_loop": ("stall", "response p95"),
     "milliseconds": ("ping", "service p50"),
-    "wall_clock": ("clock", "max"),
+    "wall_clock": ("clock", "service"),
     "user_space_stamps": ("saturated", "service p50"),
     "samples_dropped": ("failures", "attempts, by the server"),
     "failures_timed": ("failures", "times of successes"),
@@ -31,7 +31,7 @@ CAUGHT_BY = {
 def calibrations() -> Iterator[dict[str, Future[Calibrated]]]:
     """All of them, three at a time: a bug that is found is found on a busy machine too."""
     with ThreadPoolExecutor(3) as pool:
-        yield {bug: pool.submit(calibrate, case, bug=bug) for bug, (case, _) in CAUGHT_BY.items()}
+        yield {bug: pool.submit(calibrate, case, bug=bug, attempts=1) for bug, (case, _) in CAUGHT_BY.items()}
 
 
 @pytest.mark.parametrize("bug", CAUGHT_BY)

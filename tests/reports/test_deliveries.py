@@ -237,7 +237,14 @@ def test_what_one_read_brought_came_in_the_order_in_which_it_was_seen() -> None:
         (send("b", at=1020), [arrival("a", at=1090), arrival("b", at=1080, socket=2)]),
         (send("b", at=1020), [arrival("a", at=1040), arrival("a", at=1090), arrival("b", at=1080)]),
     ],
-    ids=["sends overlap", "one instant", "one read", "other sender", "other socket", "a copy came late"],
+    ids=[
+        "sends overlap",
+        "one instant",
+        "one read",
+        "other sender",
+        "other socket",
+        "a copy came late",
+    ],
 )
 def test_no_order_where_none_was_promised(second: Row, arrivals: list[Row]) -> None:
     """Overlapping sends, one read in order, others' messages and sockets, surplus copies: not reordered."""
