@@ -34,13 +34,13 @@ from analysis.formats import fmt_count, fmt_span
 from analysis.frames import Frames
 from analysis.objectives import Objective, State
 from analysis.validity import Rule
-from reports.manifest import write_json
+from reports.manifest import Arrivals, write_json
 from scenarios.slo import COUNTS
 
 if TYPE_CHECKING:
     from reports.artefact import Run
 
-SCHEMA = 2
+SCHEMA = 3
 FILE = "verdict.json"
 
 
@@ -72,6 +72,7 @@ class Verdict(Struct, frozen=True):
     validity: list[Rule]
     objectives: list[Objective]
     totals: Totals
+    arrivals: Arrivals | None  # of an open run: what was planned, and what came of it
     operations: list[OperationFigures]
     deliveries: list[DeliveryFigures]
     fanout_sizes: list[SizeFigures]  # of those kinds of delivery that had several sizes
@@ -111,6 +112,7 @@ def judge_frames(frames: Frames) -> Verdict:
         validity=rules,
         objectives=found,
         totals=totals,
+        arrivals=manifest.arrivals,
         operations=operations,
         deliveries=ledger,
         fanout_sizes=figures.sizes(frames),

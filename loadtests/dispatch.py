@@ -40,14 +40,14 @@ class Dispatcher:
         self._idle: OrderedDict[Taker, None] = OrderedDict()  # the longest idle first
         self._waiting: deque[int] = deque()
         self.books = Arrivals(plan_hash=plan.hash, planned=len(plan.instants))
-        self._follower: gevent.Greenlet[[int, Callable[[], None]], None] | None = None
+        self._follower: gevent.Greenlet[[int, Callable[[], object]], None] | None = None
 
-    def begin(self, at: int, on_end: Callable[[], None]) -> None:
+    def begin(self, at: int, on_end: Callable[[], object]) -> None:
         """Count the plan's instants from `at`, once; call `on_end` when its time is over."""
         if self._follower is None:
             self._follower = gevent.spawn(self._follow, at, on_end)
 
-    def _follow(self, began: int, on_end: Callable[[], None]) -> None:
+    def _follow(self, began: int, on_end: Callable[[], object]) -> None:
         for instant in self._plan.instants.tolist():
             _sleep_until(began + instant)
             self.due(began + instant)

@@ -91,7 +91,7 @@ class Run:
         self.health = Health(self.recorder, target.pid, engine())
         self.deadline = clock.ns(scenario.client.delivery_deadline_s)
         self.arrivals = self._dispatcher(seconds)
-        self.on_plan_end: Callable[[], None] = lambda: None
+        self.on_plan_end: Callable[[], object] = lambda: None
         self._ticker = every_second(self._tick)
         self.listeners: list[Callable[[Second], None]] = []  # told of each second, once it is on disk
 
