@@ -85,7 +85,14 @@ def main() -> None:
 @click.option(
     "--spawn-rate", type=click.FloatRange(0, 1e6, min_open=True), callback=_finite, help="People a second."
 )
+@click.option(
+    "--arrivals",
+    type=click.FloatRange(0, 1e5),
+    callback=_finite,
+    help="Journeys begun a second, whatever the target does; default: the scenario's, else a closed model.",
+)
 @click.option("--run-time", type=_Seconds(), help="How long, such as 60s or 5m.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Such as load.users=20.")
 @click.option(
     "--seed", type=click.IntRange(0, 2**63), default=1, show_default=True, help="Same seed, same people."
 )
@@ -105,7 +112,9 @@ def run(
     scenario: str,
     users: int | None,
     spawn_rate: float | None,
+    arrivals: float | None,
     run_time: float | None,
+    settings: tuple[str, ...],
     seed: int,
     out: Path,
     target: str | None,
@@ -123,8 +132,9 @@ def run(
     from loadtests.live import LiveView
     from scenarios import workload
 
+    settings += () if arrivals is None else (f"load.arrivals={arrivals}",)
     with _plain_errors():
-        plan = workload.load(scenario)
+        plan = workload.load(scenario, settings)
         if bool(target) != bool(socket):
             raise click.UsageError("a target is two addresses: give both --target and --socket, or neither")
         if target and plain:
@@ -133,7 +143,7 @@ def run(
             )
     users, seconds = users or plan.load.users, run_time or plan.load.run_time_s
     options = _load(scenario, out, users, spawn_rate or plan.load.spawn_rate, seconds)
-    options += ["--seed", str(seed)]
+    options += ["--seed", str(seed), *(word for each in settings for word in ("--set", each))]
     console = Console(stderr=as_json)
     with _plain_errors(), _target(target, socket, ca, plain=plain) as found:
         console.print(

@@ -58,7 +58,13 @@ def summary_lines(verdict: Verdict) -> list[str]:
     for title, members in tables:
         lines += [title, *(_aligned(row, widths) for row in members)]
     above = [*lines, *([""] if lines else []), *coverage_lines(verdict)]
-    return [*above, totals_line(verdict), instrument_line(verdict), *_verdict_lines(verdict)]
+    return [
+        *above,
+        totals_line(verdict),
+        *arrivals_lines(verdict),
+        instrument_line(verdict),
+        *_verdict_lines(verdict),
+    ]
 
 
 def summary(verdict: Verdict) -> RenderableType:
@@ -76,6 +82,7 @@ def summary(verdict: Verdict) -> RenderableType:
     lines = [
         *map(Text, coverage_lines(verdict)),
         Text(totals_line(verdict), style="dim"),
+        *(Text(line, style="dim") for line in arrivals_lines(verdict)),
         Text(instrument_line(verdict), style="dim"),
         Text(first, style=COLOURS[verdict.verdict]),
         *map(Text, rest),
@@ -108,6 +115,18 @@ def totals_line(verdict: Verdict) -> str:
         f" {fmt_rate(totals.request_rate)} requests,"
         f" {fmt_rate(totals.delivery_rate)} deliveries, {fmt_count(totals.lost)} lost, errors {errors}"
     )
+
+
+def arrivals_lines(verdict: Verdict) -> list[str]:
+    """Return what was planned and what came of it, in one line; nothing of a closed run."""
+    if not (came := verdict.arrivals):
+        return []
+    return [
+        f"arrivals: {fmt_count(came.planned)} planned, {fmt_count(came.achieved)} achieved,"
+        f" {fmt_count(came.late)} of them late (at most {fmt_span(came.longest_wait_ns)}),"
+        f" {fmt_count(came.waiting)} waiting at the end, {fmt_count(came.dropped)} dropped;"
+        f" plan {came.plan_hash}"
+    ]
 
 
 def instrument_line(verdict: Verdict) -> str:

@@ -88,7 +88,7 @@ def rules(
         _recorders(manifest),
         _stamps(stamping),
         _clock(stamping),
-        _starts(resources),
+        _starts(manifest, resources),
         _lag(wakeups, resources, *_fastest(stamping, operations, ledger)),
         _cores(resources),
     ]
@@ -200,13 +200,26 @@ def _clock(stamping: Stamping) -> Rule:
     )
 
 
-def _starts(resources: Resources) -> Rule:
+def _starts(manifest: Manifest, resources: Resources) -> Rule:
+    """Of what was dropped the times are lacking; what still waited when time was up is told beside them."""
+    came = manifest.arrivals
+    dropped = max(resources.dropped, came.dropped if came else 0)
+    figure = f"{fmt_count(dropped)} dropped"
+    if came:
+        figure += f", {fmt_count(came.waiting)} still waiting at the end, of {fmt_count(came.planned)}"
+    remedy = "The target got less load than was asked for: use more users, more workers or a lower rate."
+    if not dropped:
+        remedy = (
+            "Arrivals found nobody free: the target, or so few users, can't keep this rate, and the"
+            " longest response times are not in the figures."
+        )
     return _rule(
         "every start that was due was made",
-        "0 dropped",
-        "The target got less load than was asked for: use more workers (--processes 2) or a lower rate.",
-        holds=resources.dropped == 0,
-        figure=f"{fmt_count(resources.dropped)} dropped",
+        "0 dropped" + (", 0 waiting" if came else ""),
+        remedy,
+        holds=dropped == 0,
+        warning=bool(came and came.waiting and not dropped),
+        figure=figure,
     )
 
 

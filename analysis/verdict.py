@@ -35,13 +35,13 @@ from analysis.frames import Frames
 from analysis.objectives import Objective, State
 from analysis.outages import Outage, outages
 from analysis.validity import Rule
-from reports.manifest import write_json
+from reports.manifest import Arrivals, write_json
 from scenarios.slo import COUNTS
 
 if TYPE_CHECKING:
     from reports.artefact import Run
 
-SCHEMA = 2
+SCHEMA = 3
 FILE = "verdict.json"
 
 
@@ -73,6 +73,7 @@ class Verdict(Struct, frozen=True):
     validity: list[Rule]
     objectives: list[Objective]
     totals: Totals
+    arrivals: Arrivals | None  # of an open run: what was planned, and what came of it
     operations: list[OperationFigures]
     deliveries: list[DeliveryFigures]
     fanout_sizes: list[SizeFigures]  # of those kinds of delivery that had several sizes
@@ -114,6 +115,7 @@ def judge_frames(frames: Frames) -> Verdict:
         validity=rules,
         objectives=found,
         totals=totals,
+        arrivals=manifest.arrivals,
         operations=operations,
         deliveries=ledger,
         fanout_sizes=figures.sizes(frames),

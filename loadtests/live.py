@@ -88,9 +88,10 @@ class LiveView:
             + (f"   server: {health['server_cpu']:.0%}" if "server_cpu" in health else ""),
             style="yellow" if lag > 50 else "dim",
         )
+        arrivals = [Text(arrived)] if (arrived := _arrived(now)) else []
         notes = [Text(note, style="bold red") for note in now["troubles"]]
         notes += [Text(self._note, style="bold")] if self._note else []
-        return Group(head, Text(), table, foot, *notes)
+        return Group(head, Text(), table, *arrivals, foot, *notes)
 
 
 def _line(now: dict[str, Any]) -> str:
@@ -99,8 +100,16 @@ def _line(now: dict[str, Any]) -> str:
         recent = now["groups"].get(group)
         if recent:
             parts.append(f"{group} {recent['rate']:.0f}/s p50 {_ms(recent['p50'])} p99 {_ms(recent['p99'])}")
+    parts += [arrived] if (arrived := _arrived(now)) else []
     parts.append(f"failed {sum(now['failures'].values())}")
     return "  ".join(parts)
+
+
+def _arrived(now: dict[str, Any]) -> str:
+    """Return how far the plan of an open run has come, "" of a closed one."""
+    if not (came := now.get("arrivals")):
+        return ""
+    return f"arrivals {came['achieved']:,} of {came['planned']:,} begun, {came['late']:,} late"
 
 
 def _ms(value: float | None) -> str:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import atexit
 import logging
+import math
 import secrets
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
+import gevent
 import msgspec
 from locust import events
 from locust.env import Environment
@@ -46,6 +48,13 @@ def _options(parser: Any) -> None:
     parser.add_argument(
         "--ca", default=None, help="file with the authority of the target's certificate", **hidden
     )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        help="table.key=value, put into the scenario; can be repeated",
+        **hidden,
+    )
     parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same people", **hidden)
     parser.add_argument("--out", default="reports/runs", help="folder that gets a folder per run", **hidden)
     parser.add_argument(
@@ -61,7 +70,7 @@ def _prepare(environment: Environment, **_: Any) -> None:
     if options.master or options.worker or options.processes:
         _refuse(EXIT_USAGE, "one process a run: leave --master, --worker and --processes out")
     try:
-        scenario = workload.load(options.scenario)
+        scenario = workload.load(options.scenario, options.set)
         target = _target(options)
         tls = targets.tls_context(target)
     except (workload.WorkloadError, targets.AddressError) as error:
@@ -72,12 +81,15 @@ def _prepare(environment: Environment, **_: Any) -> None:
     if complaint := scenario.misfit(options.num_users):
         _refuse(EXIT_USAGE, complaint)
     options.spawn_rate = options.spawn_rate or scenario.load.spawn_rate
-    options.run_time = options.run_time or int(scenario.load.run_time_s)
+    seconds = options.run_time = options.run_time or int(scenario.load.run_time_s)
+    if scenario.load.arrivals:
+        # The end of the plan ends an open run; this is for one whose people never get online.
+        options.run_time += math.ceil(scenario.load.warm_up_s) + 1
     if options.live:
         # Whoever watches has better tables.
         logging.getLogger("locust.stats_logger").setLevel(logging.CRITICAL)
     _cast(environment, scenario)
-    conductor = _Conductor(environment, scenario, target, tls)
+    conductor = _Conductor(environment, scenario, target, tls, seconds)
     environment.events.test_start.add_listener(conductor.start)
     environment.events.spawning_complete.add_listener(conductor.spawned)
     environment.events.test_stopping.add_listener(conductor.stopping)
@@ -124,7 +136,10 @@ def _cast(environment: Environment, scenario: workload.Scenario) -> None:
 class _Conductor:
     """Starts a Run when Locust starts a test, and sees it to its end."""
 
-    def __init__(self, environment: Environment, scenario: workload.Scenario, target: Any, tls: Any) -> None:
+    def __init__(
+        self, environment: Environment, scenario: workload.Scenario, target: Any, tls: Any, seconds: float
+    ) -> None:
+        self._seconds = seconds
         self._environment, self._scenario, self._target, self._tls = environment, scenario, target, tls
         self._run: Run | None = None
         assert environment.parsed_options is not None
@@ -140,12 +155,14 @@ class _Conductor:
                 self._tls,
                 seed=self._options.seed,
                 users=runner.target_user_count,
+                seconds=self._seconds,
                 root=Path(self._options.out),
                 token=secrets.token_hex(4),
             )
         except ArtefactError as error:
             _refuse(EXIT_USAGE, str(error))
         self._run.listeners.append(self._show)
+        self._run.on_plan_end = lambda: gevent.spawn(runner.stop if self._environment.web_ui else runner.quit)
         if self._options.live:
             _say({"run": str(self._run.folder)})
 

@@ -23,8 +23,10 @@ import msgspec
 import psutil
 
 from loadtests import clock
+from loadtests.dispatch import Dispatcher
 from loadtests.fanout import Ledger
 from loadtests.health import Health, every_second
+from loadtests.pacing import plan
 from loadtests.recorder import Recorder, Second
 from loadtests.target import Target
 from loadtests.wire import engine
@@ -60,10 +62,14 @@ class Run:
         *,
         seed: int,
         users: int,
+        seconds: float,
         root: Path,
         token: str,
     ) -> None:
-        """Create the folder `<root>/<id>` and open the books. Raises reports' ArtefactError."""
+        """Create the folder `<root>/<id>` and open the books. Raises reports' ArtefactError.
+
+        `seconds` is how long people arrive, in an open model.
+        """
         self.scenario, self.target, self.tls, self.seed, self.users = scenario, target, tls, seed, users
         self.tag = token
         self.finishing = False
@@ -84,6 +90,8 @@ class Run:
         self.ledger = Ledger(self.recorder, token)
         self.health = Health(self.recorder, target.pid, engine())
         self.deadline = clock.ns(scenario.client.delivery_deadline_s)
+        self.arrivals = self._dispatcher(seconds)
+        self.on_plan_end: Callable[[], object] = lambda: None
         self._ticker = every_second(self._tick)
         self.listeners: list[Callable[[Second], None]] = []  # told of each second, once it is on disk
 
@@ -116,6 +124,26 @@ class Run:
             workers=[book.Worker(name=_WORKER, pid=os.getpid())],
             versions={name: version(name) for name in _LIBRARIES},
         )
+
+    def _dispatcher(self, seconds: float) -> Dispatcher | None:
+        """Return who hands the arrivals on; None in a closed model, where people come by themselves."""
+        load = self.scenario.load
+        segments = load.segments(seconds)
+        if not segments:
+            return None
+        recorded = self.scenario.recorded
+        made = plan(segments, recorded, spacing=load.spacing, seed=self.seed, seconds=seconds)
+        found = Dispatcher(made, self.recorder, waiting=load.waiting, on_drop=self._drop)
+        self.manifest.arrivals = found.books
+        gevent.spawn_later(load.warm_up_s, self._arrivals_begin)
+        return found
+
+    def _drop(self) -> None:
+        self.health.dropped += 1
+
+    def _arrivals_begin(self) -> None:
+        if self.arrivals and not self.finishing:
+            self.arrivals.begin(clock.now(), lambda: self.on_plan_end())
 
     # --- Taking part ---
 
@@ -150,6 +178,7 @@ class Run:
         if self._spawned and len(self._online_once) >= self._spawned and not self.manifest.measured_from_ns:
             self.manifest.measured_from_ns = clock.now()
             self.event("steady", users=len(self._online_once))
+            self._arrivals_begin()
             book.write_manifest(self.folder, self.manifest)  # whoever reads a killed run must know it too
 
     # --- Keeping the books ---
@@ -203,6 +232,7 @@ class Run:
             "phase": self.phase(),
             "users": len(self._people),
             "online": self.ledger.people,
+            "arrivals": self.arrivals and msgspec.to_builtins(self.arrivals.books),
             "groups": self.recorder.recent(),
             "counts": dict(self.recorder.counts),
             "failures": dict(self.recorder.failures),
@@ -215,6 +245,8 @@ class Run:
     def stop_people(self) -> None:
         """Nobody starts anything new from here on; whoever rests wakes up and leaves."""
         self.finishing = True
+        if self.arrivals:
+            self.arrivals.stop()
         for user in self._people:
             user.wake()
 

@@ -36,6 +36,7 @@ from talkamie.contract import (
     UserType,
 )
 
+_FOR_EVER_S = 1e6
 _INBOX = 200  # what somebody has not looked at yet; older things are forgotten, and counted
 
 
@@ -68,6 +69,7 @@ class VirtualUser(App):
         self._unread: list[Message] = []
         self._receipt_due = 0
         self._visit_ends = 0
+        self._due = 0  # of an arrival that was handed to us
 
     @task
     def live(self) -> None:
@@ -186,23 +188,48 @@ class VirtualUser(App):
 
     def think(self, pause: str) -> None:
         """See Actor. What comes after it should begin when it ends: that instant is its `intended`."""
-        self._intended = self._rest(self._draw(pause), lambda: False)
+        self._intended = self._rest(self._draw(pause), lambda: False, began=self._intended)
 
     def attend(self, pause: str) -> Event | None:
         """See Actor."""
         self._rest(self._draw(pause), lambda: bool(self._inbox))
         return self._inbox.popleft() if self._inbox else None
 
+    def await_turn(self) -> Event | None:
+        """See Actor. In an open model the arrival's instant is when the journey should have begun."""
+        arrivals = self.books.arrivals
+        if arrivals is None:
+            return self.attend("look")
+        if self._inbox:
+            return self._inbox.popleft()
+        arrivals.idle(self)
+        try:
+            self._rest(_FOR_EVER_S, lambda: bool(self._due or self._inbox))
+        finally:
+            arrivals.busy(self)
+        if not self._due:
+            return self._inbox.popleft()
+        self._intended, self._due = self._due, 0
+        return None
+
+    def arrive(self, due: int) -> None:
+        """See loadtests.dispatch.Taker."""
+        self._due = due
+        self._bell.set()
+
     def visit_is_over(self) -> bool:
-        """See Actor."""
-        return clock.now() >= self._visit_ends
+        """See Actor. In an open model people stay, so that somebody is there when an arrival is due."""
+        return self.books.arrivals is None and clock.now() >= self._visit_ends
 
     def _draw(self, pause: str) -> float:
         return PAUSES[pause].draw(self.rng, self.books.scenario.people.pace)
 
-    def _rest(self, seconds: float, enough: Callable[[], bool]) -> int:
-        """Rest for `seconds` or until there is `enough`, the app at work; return when it should end."""
-        until = clock.now() + clock.ns(seconds)
+    def _rest(self, seconds: float, enough: Callable[[], bool], *, began: int = 0) -> int:
+        """Rest for `seconds` or until there is `enough`, the app at work; return when it should end.
+
+        A pause that was due to begin earlier ends as much earlier: being late is caught up with.
+        """
+        until = (began or clock.now()) + clock.ns(seconds)
         self._intended = 0  # what comes after a wait for somebody else has no time of its own
         while not enough():
             self.leave_if_finished()

@@ -87,6 +87,18 @@ class Machine(Struct, kw_only=True):
     python: str
 
 
+class Arrivals(Struct, kw_only=True):
+    """Of an open run: what was intended to begin, and what came of it."""
+
+    plan_hash: str  # of all intended instants: the same for any number of workers
+    planned: Count
+    achieved: Count = 0  # begun, in time or late
+    late: Count = 0  # of these: begun only when somebody was free again
+    waiting: Count = 0  # never begun: nobody was free until the end
+    dropped: Count = 0  # never begun: too many waited already
+    longest_wait_ns: Ns = 0  # of those that were begun
+
+
 class Phase(Struct, kw_only=True):
     """A named stretch of the load."""
 
@@ -124,6 +136,7 @@ class Manifest(Struct, kw_only=True):
     scenario: ScenarioInfo
     seed: int
     users: Count
+    arrivals: Arrivals | None = None  # null: a closed run
     deadline_ns: Ns  # a delivery later than this after its send is late
     clock: Clock
     machine: Machine
@@ -271,6 +284,10 @@ def _contradictions(m: Manifest) -> Iterator[tuple[bool, str]]:
             0 < phase.to_ns < phase.from_ns,
             f"phase {phase.name!r}: to_ns {phase.to_ns} is before from_ns {phase.from_ns}",
         )
+    if came := m.arrivals:
+        of = came.achieved + came.waiting + came.dropped
+        yield of > came.planned, f"arrivals: {of} were due, but only {came.planned} planned"
+        yield came.late > came.achieved, f"arrivals: {came.late} late of {came.achieved} achieved"
     names = [worker.name for worker in m.workers]
     yield len(set(names)) < len(names), f"workers: {len(names)} workers, but only {len(set(names))} names"
     for worker in m.workers:

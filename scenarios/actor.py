@@ -150,6 +150,12 @@ class Actor(Protocol):
     def attend(self, pause: str) -> Event | None:
         """Wait up to a pause for something to react to; None if nothing came."""
 
+    def await_turn(self) -> Event | None:
+        """Wait for something to react to, or, None, until it is time to begin something of one's own.
+
+        That is after a look around in a closed model, and when somebody arrives in an open one.
+        """
+
     def visit_is_over(self) -> bool:
         """Return whether this visit has lasted as long as this person wanted."""
 

@@ -9,18 +9,31 @@ import difflib
 import hashlib
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta, Struct
 
+from scenarios.arrivals import (
+    MOST,
+    SHAPES,
+    Constant,
+    Rate,
+    Replay,
+    Segment,
+    Shape,
+    expected,
+    read_recorded,
+)
 from scenarios.slo import GATE_METRICS, SloError, parse_slo, parse_tolerance
 from talkamie.contract import PING_INTERVAL_S
 
 HERE = Path(__file__).parent
 MAX_BYTES = 1_000_000
+BESIDE = ("name", "file", "recorded")  # fields of a Scenario that no file states
 
 Positive = Annotated[float, Meta(gt=0, le=1e6)]
 Weight = Annotated[float, Meta(ge=0, le=1e6)]
@@ -43,7 +56,17 @@ class Load(_Strict, frozen=True, kw_only=True):
 
     users: Annotated[int, Meta(ge=1, le=100_000)]
     spawn_rate: Positive = 10.0  # people a second
-    run_time_s: Positive = 60.0
+    run_time_s: Positive = 60.0  # of an open run: how long people arrive, once everybody is online
+    arrivals: Rate | tuple[Shape, ...] = 0.0  # a second, or shapes one after the other; 0: a closed model
+    spacing: Literal["poisson", "even"] = "poisson"
+    waiting: Annotated[int, Meta(ge=0, le=1_000_000)] = 10_000  # starts that may wait for somebody free
+    warm_up_s: Positive = 60.0  # at latest then people arrive, whoever is online
+
+    def segments(self, seconds: float) -> tuple[Segment, ...]:
+        """Return the shapes of the arrival rate over a run of `seconds`; none of a closed model."""
+        if isinstance(self.arrivals, tuple):
+            return self.arrivals
+        return (Constant(for_s=seconds, rate=self.arrivals),) if self.arrivals else ()
 
 
 class People(_Strict, frozen=True, kw_only=True):
@@ -80,6 +103,7 @@ class Mix(_Strict, frozen=True, kw_only=True):
     password: Weight = 0.0
     review: Weight = 0.0
     reload: Weight = 0.0
+    sign_up: Weight = msgspec.field(default=0.0, name="sign-up")
     reconnect: Weight = 0.0
     idle: Weight = 0.0
 
@@ -119,11 +143,13 @@ class Scenario(_Strict, frozen=True, kw_only=True):
 
     name: str = ""
     file: str = ""
+    recorded: dict[str, tuple[float, ...]] = {}  # what is replayed, by file
 
     def resolved(self) -> dict[str, Any]:
         """Return the whole configuration, defaults included, as plain data."""
         data: dict[str, Any] = msgspec.to_builtins(self)
-        del data["name"], data["file"]
+        for beside in BESIDE:
+            del data[beside]
         return data
 
     def misfit(self, users: int) -> str:
@@ -141,9 +167,8 @@ class Scenario(_Strict, frozen=True, kw_only=True):
     def hash(self) -> str:
         """Return a digest of everything that shapes the load: equal digests are comparable runs."""
         beside = ("description", "slo", "gate", "coverage")  # what is said of a load, and asked of it
-        text = msgspec.json.encode(
-            {k: v for k, v in self.resolved().items() if k not in beside}, order="sorted"
-        )
+        shapes = {k: v for k, v in self.resolved().items() if k not in beside}
+        text = msgspec.json.encode({**shapes, "recorded": self.recorded}, order="sorted")
         return hashlib.sha256(text).hexdigest()[:16]
 
 
@@ -152,33 +177,42 @@ def available() -> dict[str, Path]:
     return {path.stem: path for path in sorted(HERE.glob("*.toml"))}
 
 
-def load(name_or_file: str) -> Scenario:
-    """Return the scenario with this name, or in this file. Raises WorkloadError."""
+def load(name_or_file: str, settings: Sequence[str] = ()) -> Scenario:
+    """Return the scenario with this name, or in this file, with `table.key=value` put into it.
+
+    Raises WorkloadError.
+    """
     shipped = available()
     if name_or_file in shipped:
-        return parse(read_text(shipped[name_or_file]), name=name_or_file, file=shipped[name_or_file].name)
-    path = Path(name_or_file)
-    if path.suffix != ".toml":
-        hint = _nearest(name_or_file, shipped)
-        expected = f"one of {', '.join(shipped)}, or a file *.toml"
-        raise WorkloadError(f"there is no scenario {name_or_file!r}{hint}: expected {expected}")
-    return parse(read_text(path), name=path.stem, file=str(path))
+        path, file = shipped[name_or_file], shipped[name_or_file].name
+    else:
+        path, file = Path(name_or_file), name_or_file
+        if path.suffix != ".toml":
+            hint = _nearest(name_or_file, shipped)
+            wanted = f"one of {', '.join(shipped)}, or a file *.toml"
+            raise WorkloadError(f"there is no scenario {name_or_file!r}{hint}: expected {wanted}")
+    return parse(read_text(path), name=path.stem, file=file, folder=path.parent, settings=settings)
 
 
-def parse(text: str, *, name: str, file: str) -> Scenario:
-    """Return the scenario that `text` states. Raises WorkloadError naming `file`, the line and the key."""
+def parse(text: str, *, name: str, file: str, folder: Path = HERE, settings: Sequence[str] = ()) -> Scenario:
+    """Return the scenario that `text` states; files that it names are beside it, in `folder`.
+
+    Raises WorkloadError naming `file`, the line and the key, or the setting.
+    """
     data = _loads(text, file)
-    for reserved in ("name", "file"):
+    chosen = [_put(setting, data) for setting in settings]
+    where = partial(place, file, text, chosen=chosen)
+    for reserved in BESIDE:
         if reserved in data:
-            raise WorkloadError(f"{place(file, text, [reserved])}: unknown key; the name is the file's own")
-    scenario = _convert({**data, "name": name, "file": file}, Scenario, text, file)
-    _check(scenario, lambda *keys: place(file, text, list(keys)))
-    return scenario
+            raise WorkloadError(f"{where([reserved])}: unknown key; the name is the file's own")
+    scenario = _convert({**data, "name": name, "file": file}, Scenario, where)
+    _check(scenario, lambda *keys: where(list(keys)))
+    return msgspec.structs.replace(scenario, recorded=_recorded(scenario.load, folder, where))
 
 
 def parse_as(kind: type[Table], text: str, file: str) -> Table:
     """Return the tables of another file than a scenario, with its mistakes named in the same way."""
-    return _convert(_loads(text, file), kind, text, file)
+    return _convert(_loads(text, file), kind, partial(place, file, text))
 
 
 def _loads(text: str, file: str) -> dict[str, Any]:
@@ -190,11 +224,31 @@ def _loads(text: str, file: str) -> dict[str, Any]:
         raise WorkloadError(f"{file}: tables are nested too deeply; two levels are enough") from None
 
 
-def _convert(data: dict[str, Any], kind: type[Table], text: str, file: str) -> Table:
+def _convert(data: dict[str, Any], kind: type[Table], where: Callable[[list[str]], str]) -> Table:
     try:
         return msgspec.convert(data, kind)
     except msgspec.ValidationError as error:
-        raise WorkloadError(_explain(str(error), kind, text, file)) from None
+        raise WorkloadError(_explain(str(error), kind, where)) from None
+
+
+def _put(setting: str, data: dict[str, Any]) -> list[str]:
+    """Put `table.key=value` into a scenario's data; return its keys.
+
+    The value is TOML where it can be read as that, else a string: quotes are the shell's.
+    """
+    name, equals, value = setting.partition("=")
+    keys = [key.strip() for key in name.split(".", 1)]  # two levels: what follows is one key, as in [slo]
+    if not equals or not all(keys):
+        raise WorkloadError(f"--set {setting}: expected table.key=value, such as load.users=20")
+    try:
+        read = tomllib.loads(f"value = {value.strip()}")
+    except (tomllib.TOMLDecodeError, RecursionError):
+        read = {}
+    table = data.setdefault(keys[0], {}) if len(keys) == 2 else data
+    if not isinstance(table, dict):
+        raise WorkloadError(f"--set {name}: {keys[0]} is not a table")
+    table[keys[-1]] = read["value"] if read.keys() == {"value"} else value.strip()
+    return keys
 
 
 def _check(scenario: Scenario, place: Callable[..., str]) -> None:
@@ -204,6 +258,7 @@ def _check(scenario: Scenario, place: Callable[..., str]) -> None:
     for kind, mix in (("senior", scenario.senior), ("volunteer", scenario.volunteer)):
         if getattr(people, kind) and sum(msgspec.structs.astuple(mix)) <= 0:
             raise WorkloadError(f"{place(kind)}: every weight is 0 or missing; a {kind} must do something")
+    _check_arrivals(scenario.load, place)
     for name, limit in scenario.slo.items():
         try:
             parse_slo(name, limit)
@@ -219,6 +274,31 @@ def _check(scenario: Scenario, place: Callable[..., str]) -> None:
             parse_tolerance(name, tolerance)
         except SloError as error:
             raise WorkloadError(f"{place('gate', name)}: {error}") from None
+
+
+def _check_arrivals(load: Load, place: Callable[..., str]) -> None:
+    segments = load.segments(load.run_time_s)
+    for number, segment in enumerate(segments):
+        if complaint := segment.misfit():
+            raise WorkloadError(f"{place('load', f'arrivals[{number}]')}: {complaint}")
+    lasts = sum(segment.for_s for segment in segments)
+    if segments and abs(lasts - load.run_time_s) > 1e-6:
+        where = place("load", "run_time_s")
+        raise WorkloadError(f"{where}: {load.run_time_s:g} s, but the segments of arrivals last {lasts:g} s")
+    if (count := expected(segments)) > MOST:
+        raise WorkloadError(f"{place('load', 'arrivals')}: {count:,.0f} arrivals, expected at most {MOST:,}")
+
+
+def _recorded(load: Load, folder: Path, place: Callable[[list[str]], str]) -> dict[str, tuple[float, ...]]:
+    """Return the recorded schedules that are replayed, by file."""
+    found = {}
+    for number, segment in enumerate(load.segments(load.run_time_s)):
+        if isinstance(segment, Replay):
+            try:
+                found[segment.file] = read_recorded(folder / segment.file)
+            except ValueError as error:
+                raise WorkloadError(f"{place(['load', f'arrivals[{number}]', 'file'])}: {error}") from None
+    return found
 
 
 def read_text(path: Path, what: str = "a scenario") -> str:
@@ -240,33 +320,41 @@ _MISSING = re.compile(r"Object missing required field `(?P<key>[^`]*)`(?: - at `
 _WRONG = re.compile(r"^(?P<what>.*?)(?: - at `(?:key in )?\$(?P<path>[^`]*)`)?$", re.S)
 
 
-def _explain(error: str, root: type[Struct], text: str, file: str) -> str:
+def _explain(error: str, root: type[Struct], place: Callable[[list[str]], str]) -> str:
     """Turn a message of msgspec into one with a line number and, for a typing mistake, the nearest key."""
     if found := _UNKNOWN.search(error):
         keys = [*_keys(found["path"]), found["key"]]
         known = _known_keys(root, keys[:-1])
         hint = _nearest(found["key"], known)
-        return f"{place(file, text, keys)}: unknown key{hint}: expected one of {', '.join(known)}"
+        return f"{place(keys)}: unknown key{hint}: expected one of {', '.join(known)}"
     if found := _MISSING.search(error):
         where = _keys(found["path"])
-        return f"{place(file, text, where)}: missing key {'.'.join([*where, found['key']])}"
+        return f"{place(where)}: missing key {'.'.join([*where, found['key']])}"
     found = _WRONG.match(error)
     assert found
-    return f"{place(file, text, _keys(found['path']))}: {found['what'][0].lower()}{found['what'][1:]}"
+    keys, what = _keys(found["path"]), f"{found['what'][0].lower()}{found['what'][1:]}"
+    if keys[-1:] == ["shape"]:
+        shapes = [str(shape.__struct_config__.tag) for shape in SHAPES]
+        what += f"{_nearest(what.split(chr(39))[1], shapes)}: expected one of {', '.join(shapes)}"
+    return f"{place(keys)}: {what}"
 
 
 def _keys(path: str | None) -> list[str]:
-    return [key for key in re.sub(r"\[(\d+|\.{3})\]", "", path or "").split(".") if key]
+    """Return the keys of a path; of all lists only a segment's has its number."""
+    return [key for key in re.sub(r"(?<!arrivals)\[(\d+|\.{3})\]", "", path or "").split(".") if key]
 
 
 def _known_keys(root: type[Struct], path: list[str]) -> list[str]:
     kind: Any = root
     for key in path:
+        if key.startswith("arrivals["):
+            fields = [each.encode_name for shape in SHAPES for each in msgspec.structs.fields(shape)]
+            return ["shape", *dict.fromkeys(fields)]
         kind = next((each.type for each in msgspec.structs.fields(kind) if each.encode_name == key), None)
         # Of alternatives, the one that has keys.
         kind = next((each for each in get_args(kind) if isinstance(each, type(Struct))), kind)
     names = [each.encode_name for each in msgspec.structs.fields(kind)] if kind else []
-    return [name for name in names if kind is not Scenario or name not in ("name", "file")]
+    return [name for name in names if kind is not Scenario or name not in BESIDE]
 
 
 def _nearest(word: str, known: list[str] | dict[str, Path]) -> str:
@@ -274,21 +362,32 @@ def _nearest(word: str, known: list[str] | dict[str, Path]) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def place(file: str, text: str, keys: list[str]) -> str:
-    """Return `file:line: key`, with the line of a key or of what it is in, if that can be found."""
+def place(file: str, text: str, keys: list[str], chosen: Sequence[list[str]] = ()) -> str:
+    """Return `file:line: key`, with the line of a key or of what it is in, if that can be found.
+
+    What was `chosen` stands on no line: `--set key`.
+    """
     if not keys:
         return file
-    table, line_of_table = "", 0
+    bare = [key.split("[")[0] for key in keys]
+    if any(bare[: len(choice)] == choice for choice in chosen):
+        return f"--set {'.'.join(keys)}"
+    table, line_of_table, segment = "", 0, 0
     for number, line in enumerate(text.splitlines(), 1):
-        if header := re.match(r"\s*\[+\s*([^\]]+?)\s*\]", line):
-            table = header[1]
-            if keys == [table]:
+        if header := re.match(r"\s*(\[+)\s*([^\]]+?)\s*\]", line):
+            table = header[2]
+            if header[1] == "[[":
+                table, segment = f"{table}[{segment}]", segment + 1
+            if keys == table.split("."):
                 line_of_table = number
-            if keys[:-1] == [table] or keys[0] == table:
+            if ".".join(keys[:-1]) == table or keys[0] == table:
                 line_of_table = line_of_table or number
         elif entry := re.match(r"""\s*(?:"([^"]*)"|'([^']*)'|([\w.-]+))\s*=""", line):
             key = next(part for part in entry.groups() if part is not None)
             above = table.split(".") if table else []
             if any(head == keys[: len(head)] for head in ([*above, key], [*above, *key.split(".")])):
                 return f"{file}:{number}: {'.'.join(keys)}"
-    return f"{file}:{line_of_table}: {'.'.join(keys)}" if line_of_table else f"{file}: {'.'.join(keys)}"
+    if line_of_table:
+        return f"{file}:{line_of_table}: {'.'.join(keys)}"
+    made = any(choice[: len(keys)] == keys for choice in chosen)  # a table that is not in the file
+    return f"{'--set ' if made else file + ': '}{'.'.join(keys)}"

@@ -26,6 +26,8 @@ report.section("objectives")
 # %%
 charts.timeline(frames)
 # %%
+report.arrivals()
+# %%
 report.section("against")
 # %% [markdown]
 # ## Percentiles

@@ -42,6 +42,7 @@ JOURNEYS: dict[str, Callable[[Actor, Habits], None]] = {
     "settings": lambda actor, _: planning.settings(actor),
     "password": lambda actor, _: arriving.change_password(actor),
     "review": lambda actor, _: reviewing.review(actor),
+    "sign-up": lambda actor, _: arriving.come_anew(actor),
     "reload": lambda actor, _: arriving.app_start(actor),
     "reconnect": lambda actor, _: arriving.reconnect(actor),
     "idle": lambda actor, habits: _idle(actor, habits),
@@ -99,7 +100,7 @@ def _lurk(actor: Actor) -> None:
 
 def _pass_the_time(actor: Actor, habits: Habits) -> None:
     """Do one thing: react to what came in, else start something."""
-    if event := actor.attend("look"):
+    if event := actor.await_turn():
         reacting.react(actor, habits, event)
         return
     what = actor.rng.choices(list(habits.mix), weights=list(habits.mix.values()))[0]

@@ -83,6 +83,14 @@ def _first_screen(actor: Actor) -> None:
     )
 
 
+def come_anew(actor: Actor) -> None:
+    """Make way for somebody new, who signs up and sees the first screen."""
+    actor.make_way()
+    landing(actor)
+    sign_up(actor)
+    app_start(actor)
+
+
 def reconnect(actor: Actor) -> None:
     """Lose the connection and be back at once, as the app does: no pause, no back-off."""
     with actor.journey("reconnect"):

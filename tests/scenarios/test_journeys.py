@@ -154,6 +154,9 @@ class Scripted:
     def attend(self, pause: str) -> Event | None:
         return self.events.popleft() if self.events else None
 
+    def await_turn(self) -> Event | None:
+        return self.attend("look")
+
     def visit_is_over(self) -> bool:
         return True
 
@@ -404,6 +407,16 @@ def test_a_lost_connection_is_opened_again_at_once() -> None:
     journeys._visit(actor, HABITS)
     assert actor.calls.count("wss.authenticate") == 3
     assert "(recover)" not in actor.log
+
+
+def test_somebody_new_comes_in_one_journey() -> None:
+    """A sign-up of the mix: the one who was here makes way, the next one has the first screen at its end."""
+    actor = Scripted()
+    actor.user = User(id="me")
+    before = actor.user
+    journeys.JOURNEYS["sign-up"](actor, HABITS)
+    assert actor.calls.count("sign-up") == actor.calls.count("wss.authenticate") == 1
+    assert actor.user is not before
 
 
 def test_somebody_who_signed_out_comes_back_with_a_password() -> None:

@@ -26,6 +26,16 @@ chat = 1
 lost = "= 0"
 """
 
+SEGMENTS = """
+[[load.arrivals]]
+shape = "constant"
+rate = 2
+for_s = 10
+[[load.arrivals]]
+shape = "soak"
+for_s = 20
+"""
+
 
 @pytest.mark.parametrize("name", list(workload.available()))
 def test_every_scenario_that_ships_can_be_read(name: str) -> None:
@@ -76,6 +86,34 @@ def test_every_scenario_that_ships_can_be_read(name: str) -> None:
             r"t\.toml:8: rooms: 1 rooms take 2 of 3 people, and every share of \[people\] is 0",
         ),
         (("users = 3", "users = 3\n[people]\nsenior = 0\nvolunteer = 0"), r"t\.toml:5: people: every share"),
+        (
+            ("users = 3", 'users = 3\n[[load.arrivals]]\nshape = "rmp"'),
+            r"t\.toml:6: load\.arrivals\[0\]\.shape: invalid value 'rmp' \(did you mean ramp\?\): expected",
+        ),
+        (
+            ("users = 3", f"users = 3{SEGMENTS}rates = 1"),
+            r"t\.toml:12: load\.arrivals\[1\]\.rates: unknown key \(did you mean rate\?\)",
+        ),
+        (
+            ("users = 3", f"users = 3{SEGMENTS}rate = -1"),
+            r"t\.toml:12: load\.arrivals\[1\]\.rate: expected `float` >= 0",
+        ),
+        (
+            ("users = 3", f"users = 3{SEGMENTS}rate = 1"),
+            r"t\.toml:.*: load\.run_time_s: 60 s, but the segments of arrivals last 30 s",
+        ),
+        (
+            ("users = 3", f"users = 3\nrun_time_s = 30{SEGMENTS}rate = 1\nrise_s = 11"),
+            r"t\.toml:10: load\.arrivals\[1\]: its parts take 22 s of 20 s",
+        ),
+        (
+            ("users = 3", "users = 3\narrivals = 100_000"),
+            r"t\.toml:5: load\.arrivals: 6,000,000 arrivals, expected at most 2,000,000",
+        ),
+        (
+            ("users = 3", 'users = 3\n[[load.arrivals]]\nshape = "replay"\nfor_s = 60\nfile = "no.csv"'),
+            r"t\.toml:8: load\.arrivals\[0\]\.file: .*no\.csv",
+        ),
         (("[load]", "[load"), r"t\.toml: this is not TOML: .*line 3"),
         (("users = 3", "users = 3\nusers = 4"), r"t\.toml: this is not TOML"),
     ],
@@ -129,3 +167,46 @@ def test_the_hash_knows_what_shapes_the_load() -> None:
     other = workload.parse(GOOD.replace("chat = 1", "chat = 2", 1), name="t", file="a")
     judged = workload.parse(GOOD + '[gate]\n"https p50" = "5 %"\n', name="t", file="a")
     assert one.hash() == same.hash() == judged.hash() != other.hash()
+
+
+def test_a_setting_changes_what_the_file_states() -> None:
+    """Typed as in TOML; a string needs no quotes; a metric's name has dots of its own."""
+    settings = ["load.users=7", "load.arrivals=2.5", "slo.chat.delivered p99=< 9 ms", "people.pace = 3"]
+    scenario = workload.parse(GOOD, name="t", file="t.toml", settings=settings)
+    assert (scenario.load.users, scenario.load.arrivals, scenario.people.pace) == (7, 2.5, 3)
+    assert scenario.slo == {"lost": "= 0", "chat.delivered p99": "< 9 ms"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "complaint"),
+    [
+        ("load.usrs=3", r"^--set load\.usrs: unknown key \(did you mean users\?\)"),
+        ("laod.users=3", r"^--set laod: unknown key \(did you mean load\?\)"),
+        ("load.users=many", r"^--set load\.users: expected `int`, got `str`"),
+        ("load.users=0", r"^--set load\.users: expected `int` >= 1"),
+        ("load.users=1\nx=2", r"^--set load\.users: expected `int`, got `str`"),
+        ("slo.lost=few", r'^--set slo\.lost: the limit "few"'),
+        ('load.arrivals=[{shape="rmp"}]', r"^--set load\.arrivals\[0\]\.shape: invalid value 'rmp'"),
+        ("load=3", r"^--set load: expected `object`"),
+        ("description.x=3", r"^--set description\.x: description is not a table"),
+        ("users", r"^--set users: expected table\.key=value"),
+        ("name=y", r"^--set name: unknown key"),
+    ],
+)
+def test_a_mistake_in_a_setting_is_named(setting: str, complaint: str) -> None:
+    """It stands on no line of the file: the setting itself is its place."""
+    with pytest.raises(WorkloadError, match=complaint):
+        workload.parse(GOOD, name="t", file="t.toml", settings=[setting])
+
+
+def test_a_recorded_schedule_is_read_beside_its_scenario(tmp_path: Path) -> None:
+    """Its instants belong to the load, so the hash knows them."""
+    replay = '[[load.arrivals]]\nshape = "replay"\nfor_s = 60\nfile = "day.csv"\n'
+    (tmp_path / "t.toml").write_text(GOOD.replace("[senior]", f"{replay}[senior]"))
+    hashes = set()
+    for last in ("3.5", "4"):
+        (tmp_path / "day.csv").write_text(f"at_s,path\n0,/a\n{last},/b\n")
+        scenario = workload.load(str(tmp_path / "t.toml"))
+        assert scenario.recorded == {"day.csv": (0.0, float(last))}
+        hashes.add(scenario.hash())
+    assert len(hashes) == 2
