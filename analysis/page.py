@@ -19,7 +19,7 @@ import jinja2
 import msgspec
 from markupsafe import Markup, escape
 
-from analysis import arriving, curves, notebook
+from analysis import arriving, charts, curves, notebook
 from analysis import verdict as judging
 from analysis.figures import GROUPS
 from analysis.files import write_private
@@ -114,12 +114,13 @@ class Report:
         drawn = self.titled("fan-out size, latency and completion", chart) if chart else ""
         return Html(self.section("deliveries") + drawn + self.section("sizes"))
 
-    def arrivals(self) -> Html:
-        """Return what was planned and what came of it; nothing of a closed run."""
-        chart = arriving.arrivals(self.frames)
+    def timeline(self) -> Html:
+        """Return the run second by second and, of an open one, what was planned and what came of it."""
+        drawn = charts.timeline(self.frames)._repr_html_()
         if self.verdict.arrivals is None:
-            return Html("")
-        return Html(self.section("arrivals") + (self.titled("arrivals", chart) if chart else ""))
+            return Html(drawn)
+        chart = arriving.arrivals(self.frames)
+        return Html(drawn + self.section("arrivals") + (self.titled("arrivals", chart) if chart else ""))
 
     def titled(self, title: str, chart: Any) -> Html:
         """Return a chart below its title."""

@@ -200,6 +200,7 @@ class VirtualUser(App):
         arrivals = self.books.arrivals
         if arrivals is None:
             return self.attend("look")
+        self._intended = 0  # the journey before this one may have begun nothing
         if self._inbox:
             return self._inbox.popleft()
         arrivals.idle(self)

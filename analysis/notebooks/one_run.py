@@ -24,9 +24,7 @@ report.section("objectives")
 # %% [markdown]
 # ## Second by second
 # %%
-charts.timeline(frames)
-# %%
-report.arrivals()
+report.timeline()
 # %%
 report.section("against")
 # %% [markdown]

@@ -75,6 +75,11 @@ def test_unknown_fields_are_ignored(folder: Path, manifest: Maker) -> None:
         ({"ended_ns": 2 * 10**9, "measured_from_ns": 3 * 10**9}, "is before measured_from_ns"),
         ({"status": "complete"}, "status is complete, but ended_ns is 0"),
         ({"phases": [{"name": "p", "from_ns": 9, "to_ns": 8}]}, "phase 'p': to_ns 8 is before from_ns 9"),
+        (
+            {"arrivals": {"plan_hash": "h", "planned": 9, "achieved": 8, "dropped": 2}},
+            "arrivals: 10 were due, but only 9 planned",
+        ),
+        ({"arrivals": {"plan_hash": "h", "planned": 9, "late": 1}}, "arrivals: 1 late of 0 achieved"),
         ({"workers": [{"name": "w"}, {"name": "w"}]}, "2 workers, but only 1 names"),
         ({"workers": [{"name": "../w"}]}, "$.workers[0].name"),
         ({"workers": [{"name": "w", "rows": {"samples": -1}}]}, "$.workers[0].rows"),

@@ -36,9 +36,10 @@ def fields(struct: type[msgspec.Struct], prefix: str = "") -> list[str]:
     """Return the dotted names of all fields of a struct and of those within."""
     found = []
     for name, kind in typing.get_type_hints(struct).items():
-        inner = typing.get_args(kind)[0] if typing.get_origin(kind) is list else kind
+        listed = typing.get_origin(kind) is list
+        inner = next(iter(typing.get_args(kind)), kind)  # of a list, or of what may be null
         if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
-            found += fields(inner, f"{prefix}{name}{'[]' if inner is not kind else ''}.")
+            found += fields(inner, f"{prefix}{name}{'[]' if listed else ''}.")
         else:
             found.append(prefix + name)
     return found
