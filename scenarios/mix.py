@@ -165,12 +165,15 @@ def _rounded(value: float) -> float:
 # --- The scenario's text -----------------------------------------------------------------------------
 
 
+_LOAD = ("users", "spawn_rate", "run_time_s")
+
+
 def scenario(seen: Observed) -> str:
     """Return the TOML text of a scenario with these weights; `scenarios.workload` reads it."""
     basis = msgspec.to_builtins(workload.load(BASIS))
     name = re.sub(r"[^A-Za-z0-9._-]", "_", seen.source)
     text = [*_heading(seen, name), f'description = "The mix of {name}: {seen.known} requests."', ""]
-    text += _table("load", {key: Value(v, _ASSUMED) for key, v in basis["load"].items()})
+    text += _table("load", {key: Value(basis["load"][key], _ASSUMED) for key in _LOAD})
     for table, values in derive(seen).items():
         text += _table(table, values)
     text += _table("client", {key: Value(v, _ASSUMED) for key, v in basis["client"].items()})
