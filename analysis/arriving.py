@@ -13,19 +13,18 @@ from analysis.charts import WIDE
 from analysis.frames import Frames, of_kind, values
 from analysis.stats import SECOND
 from analysis.svg import STYLE, Chart, colour, render
-from reports.sample import Kind, Outcome
+from reports.sample import ARRIVAL, Kind, Outcome
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-STARTED = "arrival.started"
 POINTS = 400
 
 
 def arrivals(frames: Frames) -> Chart | None:
     """Draw both over time; None where nothing was due."""
     steps = of_kind(frames.samples, Kind.STEP)
-    due = steps[steps["operation"] == STARTED]
+    due = steps[steps["operation"] == ARRIVAL]
     if due.empty:
         return None
     begun = due[due["outcome"] == Outcome.OK]

@@ -17,10 +17,7 @@ from loadtests import clock
 from loadtests.pacing import Plan
 from loadtests.recorder import Recorder
 from reports.manifest import Arrivals
-from reports.sample import Kind, Outcome
-
-STARTED = "arrival.started"
-"""The step whose response time is how late an arrival was begun with."""
+from reports.sample import ARRIVAL, Kind, Outcome
 
 
 class Taker(Protocol):
@@ -97,7 +94,7 @@ class Dispatcher:
         at = clock.now()
         self._recorder.sample(
             Kind.STEP,
-            STARTED,
+            ARRIVAL,
             journey="",
             user=user,
             intended=due,

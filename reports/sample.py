@@ -40,6 +40,10 @@ class Kind(IntEnum):
     PHASE = 6  # a part of a connect that worked: `https.connect.tcp`, `wss.connect.tls`
 
 
+ARRIVAL = "arrival.started"
+"""The step of an open run whose response time is how late an arrival was begun with; cancelled if never."""
+
+
 class Outcome(IntEnum):
     """How it ended. Every attempt has exactly one: ok + failed + timeout + broken + cancelled = attempts."""
 

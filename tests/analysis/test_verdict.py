@@ -13,7 +13,7 @@ import pytest
 from analysis import summary, verdict
 from analysis.verdict import Verdict, Word
 from reports.artefact import with_worker
-from reports.manifest import Clock, Worker
+from reports.manifest import Arrivals, Clock, Worker
 from reports.sample import RESOURCES, SAMPLES, WAKEUPS, Fate, Kind, Outcome
 from tests.analysis.conftest import MS, ORIGIN, SECOND, Build, table
 
@@ -200,6 +200,27 @@ def test_a_start_that_was_dropped_makes_the_run_invalid(build: Build) -> None:
     found = judged(build, tables={"resources": table(with_worker(RESOURCES), rows)})
     assert found.verdict is Word.INVALID
     assert "3 dropped" in found.sentences[0]
+
+
+@pytest.mark.parametrize(
+    ("came", "word", "says"),
+    [
+        (Arrivals(plan_hash="h", planned=9, achieved=9, late=4), Word.PASS, ""),
+        (
+            Arrivals(plan_hash="h", planned=9, achieved=7, waiting=2),
+            Word.PASS,
+            "2 still waiting at the end, of 9",
+        ),
+        (Arrivals(plan_hash="h", planned=9, achieved=7, dropped=2), Word.INVALID, ""),
+    ],
+)
+def test_arrivals_that_were_not_begun_are_told(build: Build, came: Arrivals, word: Word, says: str) -> None:
+    """Late ones are in the response times, those that still waited are a warning, the dropped are missing."""
+    found = judged(build, arrivals=came)
+    assert (found.verdict, found.arrivals) == (word, came)
+    assert bool(found.warnings) is bool(says)
+    assert all(says in warning for warning in found.warnings)
+    assert f"9 planned, {came.achieved} achieved" in summary.arrivals_lines(found)[0]
 
 
 def test_a_worker_that_a_killed_run_never_closed_is_not_a_lost_worker(build: Build) -> None:

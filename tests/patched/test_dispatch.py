@@ -9,9 +9,9 @@ import numpy as np
 from gevent.event import Event
 
 from loadtests import clock
-from loadtests.dispatch import STARTED, Dispatcher
+from loadtests.dispatch import Dispatcher
 from loadtests.pacing import Plan
-from reports.sample import Outcome
+from reports.sample import ARRIVAL, Outcome
 
 
 class FakeRecorder:
@@ -21,7 +21,7 @@ class FakeRecorder:
         self.rows: list[dict[str, Any]] = []
 
     def sample(self, _kind: object, operation: str, **row: Any) -> None:
-        assert operation == STARTED
+        assert operation == ARRIVAL
         self.rows.append(row)
 
 
