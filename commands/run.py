@@ -1,0 +1,117 @@
+"""talkload run: carry out a scenario and judge it."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from commands.common import INVALID, RUNS, Seconds, fail, finite, load_options, plain_errors, tell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from loadtests.target import Server, Target
+
+
+@click.command(context_settings={"ignore_unknown_options": False})
+@click.argument("scenario", default="typical")
+@click.option("--users", type=click.IntRange(1, 100_000), help="People at once; default: the scenario's.")
+@click.option(
+    "--spawn-rate", type=click.FloatRange(0, 1e6, min_open=True), callback=finite, help="People a second."
+)
+@click.option(
+    "--arrivals",
+    type=click.FloatRange(0, 1e5),
+    callback=finite,
+    help="Journeys begun a second, whatever the target does; default: the scenario's, else a closed model.",
+)
+@click.option("--run-time", type=Seconds(), help="How long, such as 60s or 5m.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Such as load.users=20.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63), default=1, show_default=True, help="Same seed, same people."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=RUNS, show_default=True, help="Gets a folder per run."
+)
+@click.option("--target", help="https address; default: start the reference server.")
+@click.option("--socket", help="wss address of the same target.")
+@click.option(
+    "--ca", type=click.Path(exists=True, dir_okay=False), help="Authority of the target's certificate."
+)
+@click.option("--plain", is_flag=True, help="Reference server without TLS (http and ws).")
+@click.option("--no-page", is_flag=True, help="Verdict only: don't build report.html.")
+@click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON, nothing else.")
+@click.argument("locust_options", nargs=-1, type=click.UNPROCESSED)
+def run(
+    scenario: str,
+    users: int | None,
+    spawn_rate: float | None,
+    arrivals: float | None,
+    run_time: float | None,
+    settings: tuple[str, ...],
+    seed: int,
+    out: Path,
+    target: str | None,
+    socket: str | None,
+    ca: str | None,
+    plain: bool,
+    no_page: bool,
+    as_json: bool,
+    locust_options: tuple[str, ...],
+) -> None:
+    """Run SCENARIO (a name, or a file *.toml) and judge it. What follows -- goes to Locust."""
+    from rich.console import Console
+
+    from loadtests import generator
+    from loadtests.live import LiveView
+    from scenarios import workload
+
+    settings += () if arrivals is None else (f"load.arrivals={arrivals}",)
+    with plain_errors():
+        plan = workload.load(scenario, settings)
+        if bool(target) != bool(socket):
+            raise click.UsageError("a target is two addresses: give both --target and --socket, or neither")
+        if target and plain:
+            raise click.UsageError(
+                "--plain is for the reference server; a target says by its address what it is"
+            )
+    users, seconds = users or plan.load.users, run_time or plan.load.run_time_s
+    options = load_options(scenario, out, users, spawn_rate or plan.load.spawn_rate, seconds)
+    options += ["--seed", str(seed), *(word for each in settings for word in ("--set", each))]
+    console = Console(stderr=as_json)
+    with plain_errors(), _target(target, socket, ca, plain=plain) as found:
+        console.print(
+            f"{plan.name}: {users} people for {seconds:g} s against {found.https} and {found.wss}",
+            highlight=False,
+        )
+        with LiveView(console, seconds) as view:
+            ended = generator.run(
+                found, [*options, *locust_options], on_second=view.show, on_stop=view.stopping
+            )
+    if ended.folder is None:
+        fail(ended.complaint or "the generator ended before the run began", ended.exit_code or INVALID)
+    if ended.complaint:
+        click.echo(ended.complaint, err=True)
+    sys.exit(tell(ended.folder, page=not no_page, as_json=as_json))
+
+
+@contextmanager
+def _target(https: str | None, wss: str | None, ca: str | None, *, plain: bool) -> Iterator[Target]:
+    """Give the target that was asked for, looked at; the reference server ends when the block does."""
+    from loadtests import target as targets
+
+    server: Server | None = None
+    try:
+        if https and wss:
+            found = targets.address(https, wss, ca)
+        else:
+            server = targets.Server(*(["--plain"] if plain else []))
+            found = server.ready()
+        yield targets.preflight(found)
+    finally:
+        if server:
+            server.stop()
