@@ -8,7 +8,7 @@ written is counted and makes the run invalid; it is never silently dropped.
 from __future__ import annotations
 
 from collections import Counter, deque
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -17,8 +17,10 @@ from reports.parts import PartWriter
 from reports.sample import PARTS, RESOURCES, Accepted, Kind, Outcome
 
 WINDOW_S = 10
+_ARRIVAL = len(PARTS["arrivals"])  # columns
 _LOOKED_AT = 2_000  # rows of a second whose lags are looked at: enough for a p99, and never a pause of ours
 
+Row = TypeVar("Row")
 Group = str
 GROUPS = {Kind.REQUEST: "https", Kind.SOCKET: "wss", Kind.PING: "ping", Kind.CONNECT: "connect"}
 """How the live view sums operations up; deliveries are a group of their own."""
@@ -37,6 +39,9 @@ class Recorder:
     def __init__(self, writer: PartWriter) -> None:
         self._writer = writer
         self._rows: dict[str, list[tuple[Any, ...]]] = {name: [] for name in PARTS}
+        # One row after the other in one list, because a fan-out brings more of them than of anything else,
+        # and each tuple that stays would be work for the garbage collector.
+        self._arrivals: list[Any] = []
         self.counts: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
         self.errors: Counter[tuple[str, str]] = Counter()
@@ -85,7 +90,7 @@ class Recorder:
 
     def arrival(self, key: str, operation: str, recipient: str, socket: int, arrived: int, seen: int) -> None:
         """Add one pushed frame that carried something of ours."""
-        self._rows["arrivals"].append((key, operation, recipient, socket, arrived, seen))
+        self._arrivals += (key, operation, recipient, socket, arrived, seen)
 
     def delivered(self, operation: str, took: int) -> None:
         """Count a delivery whose sending we saw, for the live view: `took` ns from sent to arrived."""
@@ -108,9 +113,10 @@ class Recorder:
 
         A send counts where it had a time of its own: else it was sent as soon as it was thought of.
         """
-        samples, arrivals = _some(self._rows["samples"]), _some(self._rows["arrivals"])
+        samples, arrivals = _some(self._rows["samples"]), self._arrivals
+        arrived, seen = _some(arrivals[4::_ARRIVAL]), _some(arrivals[5::_ARRIVAL])
         send = [row[6] - row[5] for row in samples if row[6] > row[5]]
-        read = [row[9] - row[8] for row in samples] + [row[5] - row[4] for row in arrivals]
+        read = [row[9] - row[8] for row in samples] + list(map(int.__sub__, seen, arrived))
         return [woken - due for due, woken in self._rows["wakeups"]], send, read
 
     def flush(self) -> Second:
@@ -120,11 +126,16 @@ class Recorder:
         self._fold(second)
         for name, rows in self._rows.items():
             if rows:
-                columns = dict(zip(PARTS[name].names, map(list, zip(*rows, strict=True)), strict=True))
-                self._writer.append(name, columns)
-                self.counts[name] += len(rows)
+                self._write(name, list(map(list, zip(*rows, strict=True))))
                 self._rows[name] = []
+        if arrivals := self._arrivals:
+            self._write("arrivals", [arrivals[at::_ARRIVAL] for at in range(_ARRIVAL)])
+            self._arrivals = []
         return second
+
+    def _write(self, table: str, columns: list[list[Any]]) -> None:
+        self._writer.append(table, dict(zip(PARTS[table].names, columns, strict=True)))
+        self.counts[table] += len(columns[0])
 
     def _fold(self, second: Second) -> None:
         took: dict[Group, list[int]] = {group: [] for group in (*GROUPS.values(), "deliveries")}
@@ -158,5 +169,5 @@ class Recorder:
         return self._writer.errors
 
 
-def _some(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+def _some(rows: list[Row]) -> list[Row]:
     return rows[:: 1 + len(rows) // _LOOKED_AT]

@@ -212,10 +212,13 @@ def _array(kind: pa.DataType, values: Any) -> pa.Array:
     n = len(values)
     if pa.types.is_string(kind):
         # A lone surrogate has no UTF-8: it becomes "?" instead of costing the whole batch.
-        data = [value.encode("utf-8", "replace") for value in values]
+        text = "".join(values)
+        ascii = text.isascii()  # then its bytes are its characters: a third of the time for nearly all names
+        data = values if ascii else [value.encode("utf-8", "replace") for value in values]
         ends = np.zeros(n + 1, dtype=np.int32)
-        np.cumsum([len(d) for d in data], out=ends[1:])
-        return pa.StringArray.from_buffers(n, pa.py_buffer(ends), pa.py_buffer(b"".join(data)))
+        np.cumsum(np.fromiter(map(len, data), np.int32, n), out=ends[1:])
+        whole = text.encode() if ascii else b"".join(data)
+        return pa.StringArray.from_buffers(n, pa.py_buffer(ends), pa.py_buffer(whole))
     a = np.asarray(values)
     if pa.types.is_boolean(kind):
         buffer = np.packbits(a.astype(bool), bitorder="little")
