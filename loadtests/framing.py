@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Iterator
 
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidMessage
@@ -48,30 +49,37 @@ _HANDED_OVER = _WHOLE | {
 }
 
 
-class _Masks:
-    """Masking keys, drawn from the system's randomness a thousand at a time."""
-
-    def __init__(self) -> None:
-        self._pool, self._at = b"", 0
-
-    def next(self) -> bytes:
-        if self._at == len(self._pool):
-            self._pool, self._at = os.urandom(4096), 0
-        self._at += 4
-        return self._pool[self._at - 4 : self._at]
+def _masks() -> Iterator[bytes]:
+    """Draw masking keys from the system's randomness, a thousand at a time."""
+    while True:
+        for (mask,) in struct.iter_unpack("4s", os.urandom(4096)):
+            yield mask
 
 
-_mask = _Masks().next
+_mask = _masks().__next__
+_HEADS = [bytes((_TEXT, 0x80 | size)) for size in range(126)]
 
 
 def text_frame(payload: bytes) -> bytes:
     """Return one whole text frame, masked as a client must (RFC 6455, 5.2 and 5.3)."""
     size, mask = len(payload), _mask()
     if size < 126:
-        return b"%c%c%b%b" % (_TEXT, 0x80 | size, mask, apply_mask(payload, mask))
+        return _HEADS[size] + mask + apply_mask(payload, mask)
     if size < 1 << 16:
         return b"%c\xfe%b%b%b" % (_TEXT, size.to_bytes(2, "big"), mask, apply_mask(payload, mask))
     return b"%c\xff%b%b%b" % (_TEXT, size.to_bytes(8, "big"), mask, apply_mask(payload, mask))
+
+
+class _LastRead:
+    """The last read of this process that was one whole message, and the message."""
+
+    __slots__ = ("data", "message")
+
+    def __init__(self) -> None:
+        self.data, self.message = b"", b""
+
+
+_last = _LastRead()
 
 
 class Framing:
@@ -155,6 +163,10 @@ class Framing:
             data = self._unhold()
         if not self._scans:
             return self._hand_over(data, arrived) if self._head is None else self._answered(data, arrived)
+        on_message = self.on_message
+        if data == _last.data and self.is_at_rest:  # a fan-out brings the same bytes to many connections
+            on_message(_last.message, arrived)
+            return 1
         at, end, found = 0, len(data), 0
         if self._owed:
             at = min(self._owed, end)
@@ -186,7 +198,10 @@ class Framing:
                 if stop > end:
                     self._hold(data[at:], stop - at)
                     break
-                self.on_message(data[begin:stop], arrived)
+                message = data[begin:stop]
+                if not at and stop == end:
+                    _last.data, _last.message = data, message
+                on_message(message, arrived)
                 found += 1
                 at = stop
                 continue
@@ -278,6 +293,11 @@ class Framing:
     def is_open(self) -> bool:
         """Whether frames may be sent."""
         return self._protocol.state is State.OPEN
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether the connection is open and the next byte begins a frame and a message."""
+        return self._scans and not (self._held or self._owed or self._fragmented)
 
     @property
     def is_unfinished(self) -> bool:

@@ -227,6 +227,11 @@ class Link:
             # All that one read brought has the stamp of its last segment.
             shared.coalesced += found if arrived == self._arrived else found - 1
             self._arrived = arrived
+        if not self._framing.is_at_rest or self._unfinished or self._opening is not None:
+            self._look_after()
+
+    def _look_after(self) -> None:
+        """See to whatever is under way besides whole messages."""
         if self._framing.is_unfinished is not bool(self._unfinished):
             self._watch_unfinished()
         if self._opening is not None:
@@ -252,7 +257,8 @@ class Link:
     def _message(self, message: bytes, arrived: int) -> None:
         seen = clock.now()
         if message == _last.payload and not self._waiters:
-            self._on_push(_last.action, _last.data, arrived, seen)
+            on_push = self._on_push
+            on_push(_last.action, _last.data, arrived, seen)
             return
         try:
             frame = _decode_frame(message)
@@ -264,14 +270,14 @@ class Link:
                 if waiter is None and action in _silent:
                     self._on_push(action, frame, arrived, seen)
                 else:
-                    self._answer(waiter, Received(frame, None, 0, arrived, seen, len(message)))
+                    self._answer(waiter, frame, None, arrived, seen, len(message))
                 return
             raw = b"null" if frame.data is UNSET else frame.data
             for waiter in self._waiters:
                 if waiter.action == action:
                     data = _decode_answer[action](raw) if action in _decode_answer else None
                     if waiter.where is None or waiter.where(data):
-                        self._answer(waiter, Received(frame, data, 0, arrived, seen, len(message)))
+                        self._answer(waiter, frame, data, arrived, seen, len(message))
                         return
             if action in _decode_push:
                 _last.payload, _last.action, _last.data = message, action, _decode_push[action](raw)
@@ -281,12 +287,14 @@ class Link:
         except (msgspec.DecodeError, RecursionError):
             self.strange += 1
 
-    def _answer(self, waiter: _Waiter | None, received: Received) -> None:
+    def _answer(
+        self, waiter: _Waiter | None, frame: RawFrame, data: Any, arrived: int, seen: int, size: int
+    ) -> None:
         if waiter is None:
             self.strange += 1
             return
         self._waiters.remove(waiter)
-        waiter.wait.set(received._replace(sent=waiter.sent))
+        waiter.wait.set(Received(frame, data, waiter.sent, arrived, seen, size))
 
     # --- Ending ---
 

@@ -172,17 +172,17 @@ class Stream:
 
     def ready(self, events: int, woke: int) -> None:
         """The connection can be read or written: called by the engine."""
-        if self._connecting is not None:
-            self._connecting.set(None)
-            return
-        if events & WRITE:
-            self._write_on()
-        if events & ~WRITE and self._socket is not None:  # a hang-up or an error is read as one
-            self._read(woke)
-
-    def _read(self, woke: int) -> None:
+        if events != READ:
+            if self._connecting is not None:
+                self._connecting.set(None)
+                return
+            if events & WRITE:
+                self._write_on()
+            if not events & ~WRITE or self._socket is None:  # a hang-up or an error is read as one
+                return
+        recvmsg = self._recvmsg  # not called as a method: the interpreter finds those slowly among slots
         try:
-            data, ancillary, _, _ = self._recvmsg(READ_BYTES, ANCILLARY_BYTES)
+            data, ancillary, _, _ = recvmsg(READ_BYTES, ANCILLARY_BYTES)
         except BlockingIOError:
             return
         except OSError as error:
@@ -204,9 +204,10 @@ class Stream:
             engine.unstamped += 1
             arrived = woke
         self._arrived = arrived
+        on_data = self.on_data
         try:
             if self._tls is None:
-                self.on_data(data, arrived)
+                on_data(data, arrived)
             else:
                 self._decrypt(self._tls, data, arrived)
         except OSError as error:

@@ -6,10 +6,11 @@ process stand on one wheel with one timer.
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from gevent.hub import Waiter
+from gevent import getcurrent
 
 from loadtests import clock
 
@@ -28,35 +29,51 @@ class Expired(TimeoutError):
 class Wait(Generic[T]):
     """One greenlet that waits for one thing. `set` and `fail` may come first, and only the first counts."""
 
-    __slots__ = ("_engine", "_waiter", "over")
+    __slots__ = ("_engine", "_error", "_found", "_greenlet", "over")
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._waiter: Any = Waiter(engine.hub)
+        self._greenlet: Any = None  # whoever waits
+        self._error: BaseException | None = None
+        self._found: Any = None
         self.over = False
 
     def get(self, deadline: int) -> T:
         """Return what was `set`, or raise what it failed with; Expired from `deadline` (ns) on."""
-        wheel = self._engine.wheel
-        slot = 0 if self.over else wheel.add(self, deadline)
-        try:
-            found: T = self._waiter.get()
-            return found
-        finally:
-            self.over = True
-            wheel.discard(self, slot)
+        if not self.over:
+            engine = self._engine
+            self._greenlet = getcurrent()
+            slot = engine.wheel.add(self, deadline)
+            try:
+                engine.hub.switch()
+            finally:
+                self.over, self._greenlet = True, None
+                engine.wheel.discard(self, slot)
+        if self._error is not None:
+            raise self._error
+        found: T = self._found
+        return found
 
     def set(self, value: T) -> None:
         """Wake the greenlet with a value."""
         if not self.over:
-            self.over = True
-            self._engine.loop.run_callback(self._waiter.switch, value)
+            self.over, self._found = True, value
+            if self._greenlet is not None:
+                self._engine.wake(self)
 
     def fail(self, error: BaseException) -> None:
         """Wake the greenlet with an error."""
         if not self.over:
-            self.over = True
-            self._engine.loop.run_callback(self._waiter.throw, error)
+            self._error = error
+            self.set(self._found)
+
+    def resume(self) -> None:
+        """Let the greenlet go on, if it still waits: called by the engine, in the hub."""
+        if (greenlet := self._greenlet) is not None:
+            try:
+                greenlet.switch()
+            except BaseException:
+                self._engine.hub.handle_error(self, *sys.exc_info())
 
     def expire(self) -> None:
         """The deadline is over: called by the wheel."""

@@ -29,7 +29,7 @@ from gevent import get_hub, monkey
 from gevent import socket as cooperative
 
 from loadtests import clock
-from loadtests.waiting import Wheel
+from loadtests.waiting import Wait, Wheel
 
 EVENTS_A_TURN = 128
 
@@ -126,6 +126,18 @@ class Engine:
         self.frames = 0  # messages read; counted by those who take reads apart
         self.coalesced = 0  # of them those that were not the last of their read: earlier than their stamp
         self._addresses: dict[tuple[str, int], list[tuple[int, Address]]] = {}
+        self._woken: list[Wait[Any]] = []
+
+    def wake(self, one: Wait[Any]) -> None:
+        """Let a greenlet go on after this turn. One callback of gevent's for all of them: each costs."""
+        if not self._woken:
+            self.loop.run_callback(self._resume)
+        self._woken.append(one)
+
+    def _resume(self) -> None:
+        woken, self._woken = self._woken, []
+        for one in woken:
+            one.resume()
 
     def addresses(self, host: str, port: int) -> list[tuple[int, Address]]:
         """Return family and address of a host, looked up once: no answer of a name server moves the load."""
