@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -40,6 +41,7 @@ _decode_answer = {
 _decode_push = {
     row.name: msgspec.json.Decoder(row.push).decode for row in ACTIONS.values() if row.push is not None
 }
+_parsed = lru_cache(parse_uri)  # a run has one or two
 _silent = {row.name for row in ACTIONS.values() if row.silent}
 
 
@@ -137,7 +139,7 @@ class Link:
     def connect(self, url: str, context: ssl.SSLContext | None, *, timeout: float) -> Connected:
         """Do the TCP, TLS and websocket handshakes. Raises LinkError or NoAnswer."""
         deadline = clock.now() + clock.ns(timeout)
-        uri = parse_uri(url)
+        uri = _parsed(url)
         self._framing = Framing(uri, self._message, self._stream.write)
         try:
             opened = self._stream.open(

@@ -191,6 +191,8 @@ class Stream:
         if not data:
             self._end(None if self._shaking is None else EOFError("closed"))
             return
+        if events != READ or len(data) == READ_BYTES:  # there may be more: we would not be told again
+            self._engine.watch.change(self._fd, READ if self._unsent is None else READ | WRITE)
         engine = self._engine
         engine.reads += 1
         if ancillary:

@@ -22,6 +22,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -34,6 +35,7 @@ from loadtests.waiting import Wait, Wheel
 EVENTS_A_TURN = 128
 
 READ, WRITE = 1, 4  # EPOLLIN and EPOLLOUT
+_EDGES = 1 << 31 | 1 << 13  # EPOLLET and EPOLLRDHUP
 SO_TIMESTAMPNS = 35  # SO_TIMESTAMPNS_OLD, asm-generic/socket.h: `socket` has no name for it
 TIMESPEC = struct.Struct("qq")
 ANCILLARY_BYTES = socket.CMSG_SPACE(TIMESPEC.size)
@@ -56,20 +58,25 @@ class _Ready(Protocol):
 
 
 class _Epoll:
-    """Watches all connections with one epoll, which gevent's loop watches in its turn."""
+    """Watches all connections with one epoll, which gevent's loop watches in its turn.
 
-    def __init__(self, loop: Any) -> None:
+    It tells once of what has come, and of a hang-up (epoll(7), edge-triggered): so the kernel need not look
+    again at each connection that was just read. Whoever has not read all that is there asks anew: `change`.
+    """
+
+    def __init__(self, hub: Any) -> None:
+        self._hub = hub
         self._epoll = monkey.get_original("select", "epoll")()
         self._watched: dict[int, _Ready] = {}
-        self._watcher = loop.io(self._epoll.fileno(), READ)
+        self._watcher = hub.loop.io(self._epoll.fileno(), READ)
         self._watcher.start(self._turn)
 
     def add(self, fd: int, who: _Ready, events: int) -> None:
         self._watched[fd] = who
-        self._epoll.register(fd, events)
+        self._epoll.register(fd, events | _EDGES)
 
     def change(self, fd: int, events: int) -> None:
-        self._epoll.modify(fd, events)
+        self._epoll.modify(fd, events | _EDGES)
 
     def remove(self, fd: int) -> None:
         del self._watched[fd]
@@ -81,14 +88,17 @@ class _Epoll:
         for fd, events in ready:
             # One that was closed earlier in this turn is not there any more.
             if (who := self._watched.get(fd)) is not None:
-                who.ready(events, woke)
+                try:
+                    who.ready(events, woke)
+                except BaseException:  # as gevent does: the others of this turn would never hear of theirs
+                    self._hub.handle_error(who, *sys.exc_info())
 
 
 class _Watchers:
     """Watches each connection with a watcher of gevent's loop: where there is no epoll."""
 
-    def __init__(self, loop: Any) -> None:
-        self._loop = loop
+    def __init__(self, hub: Any) -> None:
+        self._loop = hub.loop
         self._watchers: dict[int, tuple[Any, _Ready]] = {}
 
     def add(self, fd: int, who: _Ready, events: int) -> None:
@@ -120,7 +130,7 @@ class Engine:
         self.wheel = Wheel(self.loop)
         self.realtime = clock.Realtime()
         self.stamps = stamps or best_stamps(self.realtime)
-        self.watch: _Epoll | _Watchers = (_Watchers if self.stamps == "callback" else _Epoll)(self.loop)
+        self.watch: _Epoll | _Watchers = (_Watchers if self.stamps == "callback" else _Epoll)(self.hub)
         self.reads = 0
         self.unstamped = 0  # reads that came without a stamp that can be believed
         self.frames = 0  # messages read; counted by those who take reads apart
