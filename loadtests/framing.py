@@ -102,6 +102,7 @@ class Framing:
         "_scans",
         "_wanted",
         "_write",
+        "at_rest",
         "on_message",
     )
 
@@ -117,7 +118,8 @@ class Framing:
         self._write = write
         self._protocol = ClientProtocol(uri, state=state, max_size=MAX_MESSAGE_BYTES, logger=_QUIET)
         self._head: bytes | None = b"" if state is State.CONNECTING else None
-        self._scans = state is State.OPEN
+        self._scans = self.at_rest = state is State.OPEN
+        """`at_rest`: the connection is open, and the next byte begins a frame and a message."""
         self._held: list[bytes] = []  # the beginning of a frame, until `_wanted` bytes of it are there
         self._held_bytes = self._wanted = 0
         self._owed = 0  # bytes that complete a frame whose beginning was handed over
@@ -144,7 +146,7 @@ class Framing:
         head, self._head = self._head, None
         self._hand_over(head[:end], arrived)
         self._scans = self._protocol.state is State.OPEN
-        return self.receive(head[end:], arrived) if end < len(head) else 0
+        return self._scan(head[end:], arrived) if end < len(head) else 0
 
     @property
     def refusal(self) -> Exception | None:
@@ -155,6 +157,15 @@ class Framing:
 
     def receive(self, data: bytes, arrived: int) -> int:
         """Take in bytes; return how many messages they completed."""
+        if self.at_rest and data == _last.data:  # a fan-out brings the same bytes to many connections
+            on_message = self.on_message
+            on_message(_last.message, arrived)
+            return 1
+        found = self._scan(data, arrived)
+        self.at_rest = self._scans and not self.is_unfinished
+        return found
+
+    def _scan(self, data: bytes, arrived: int) -> int:
         if self._held:
             self._held.append(data)
             self._held_bytes += len(data)
@@ -164,9 +175,6 @@ class Framing:
         if not self._scans:
             return self._hand_over(data, arrived) if self._head is None else self._answered(data, arrived)
         on_message = self.on_message
-        if data == _last.data and self.is_at_rest:  # a fan-out brings the same bytes to many connections
-            on_message(_last.message, arrived)
-            return 1
         at, end, found = 0, len(data), 0
         if self._owed:
             at = min(self._owed, end)
@@ -287,17 +295,12 @@ class Framing:
     def _leave_to_protocol(self) -> None:
         if self._held and self._head is None:
             self._hand_over(self._unhold(), 0)
-        self._scans = False
+        self._scans = self.at_rest = False
 
     @property
     def is_open(self) -> bool:
         """Whether frames may be sent."""
         return self._protocol.state is State.OPEN
-
-    @property
-    def is_at_rest(self) -> bool:
-        """Whether the connection is open and the next byte begins a frame and a message."""
-        return self._scans and not (self._held or self._owed or self._fragmented)
 
     @property
     def is_unfinished(self) -> bool:

@@ -229,7 +229,7 @@ class Link:
             # All that one read brought has the stamp of its last segment.
             shared.coalesced += found if arrived == self._arrived else found - 1
             self._arrived = arrived
-        if not self._framing.is_at_rest or self._unfinished or self._opening is not None:
+        if not self._framing.at_rest or self._unfinished or self._opening is not None:
             self._look_after()
 
     def _look_after(self) -> None:

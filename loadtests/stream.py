@@ -223,8 +223,8 @@ class Stream:
             if not self._shaking.over:
                 return
         try:
-            while (incoming.pending or tls.pending()) and self._socket is not None:
-                if not (plain := read(RECORD_BYTES)):
+            while incoming.pending and self._socket is not None:
+                if not (plain := read(RECORD_BYTES)):  # a whole record, so that none of it is left in `tls`
                     self._end(None)
                     return
                 self.on_data(plain, arrived)
