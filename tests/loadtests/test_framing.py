@@ -68,6 +68,25 @@ def test_a_message_has_the_instant_of_the_bytes_that_completed_it() -> None:
     assert side.messages == [(b"hello", 2), (b"you", 2)]
 
 
+def test_the_same_bytes_are_read_by_where_they_stand() -> None:
+    """A copy that other connections had before is a message at rest, and no short cut anywhere else."""
+    copy = sent(Opcode.TEXT, b"hello")
+    for side in (Side(), Side()):
+        assert (side.framing.receive(copy, 1), side.messages) == (1, [(b"hello", 1)])
+    inside, around = Side(), sent(Opcode.TEXT, b"<" + copy + b">")
+    for part in (around[:3], copy, around[-1:]):
+        inside.framing.receive(part, 2)
+    assert inside.messages == [(b"<" + copy + b">", 2)]
+    between = Side()
+    between.framing.receive(sent(Opcode.TEXT, b"he", fin=False), 1)
+    between.framing.receive(copy, 2)
+    assert between.framing.broken is not None
+    assert (between.framing.broken[0], between.messages) == (CloseCode.PROTOCOL_ERROR, [])
+    behind = Side()
+    behind.framing.receive(sent(Opcode.CLOSE, b"\x03\xe8"), 1)
+    assert (behind.framing.receive(copy, 2), behind.messages) == (0, [])
+
+
 @pytest.mark.parametrize("cut", [1, 40, -8, -3, -1])
 def test_frames_that_come_with_the_handshake_are_read(cut: int) -> None:
     """Wherever the network cuts the two."""

@@ -15,7 +15,7 @@ from gevent import monkey, socket
 from gevent.queue import Queue
 
 from loadtests import clock, wire
-from loadtests.stream import MAX_UNSENT, Stream, Unread
+from loadtests.stream import MAX_UNSENT, READ_BYTES, Stream, Unread
 from loadtests.waiting import WHEEL_TICK, Expired, Wait, Wheel
 from loadtests.wire import Engine
 
@@ -221,6 +221,41 @@ def test_the_end_of_a_peer_is_told_once(engines: dict[str, Engine]) -> None:
             end.stream.write(b"into the void")
             end.stream.close()
             assert end.ends.empty()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_all_that_came_before_a_hang_up_is_read(engines: dict[str, Engine], mode: str) -> None:
+    """Though it is several reads, and all of it was there before the first."""
+    peers: Queue[Any] = Queue()
+    with listening(peers.put) as port:
+        end = End(engines[mode])
+        end.stream.open("127.0.0.1", port, deadline=soon())
+        peer = peers.get(timeout=SOON)
+        sent = peer._sock.send(os.urandom(3 * READ_BYTES))  # as much as the kernel takes
+        peer._sock.close()
+        assert sent > READ_BYTES
+        assert end.ends.get(timeout=SOON) is None
+        assert sum(len(end.reads.get_nowait()[0]) for _ in range(end.reads.qsize())) == sent
+
+
+def test_a_listener_that_fails_costs_no_other_its_data(engines: dict[str, Engine]) -> None:
+    """What it raises is told of, and the others of the same turn get theirs."""
+
+    def fail(data: bytes, arrived: int) -> None:
+        raise ValueError(data)
+
+    peers: Queue[Any] = Queue()
+    with listening(peers.put) as port:
+        ends = [End(engines["wire"]) for _ in range(4)]
+        for end in ends:
+            end.stream.open("127.0.0.1", port, deadline=soon())
+        ends[0].stream.on_data = ends[2].stream.on_data = fail
+        for _ in ends:
+            peers.get(timeout=SOON)._sock.send(b"x")
+        for end in (ends[1], ends[3]):
+            assert end.reads.get(timeout=SOON)[0] == b"x"
+        for end in ends:
+            end.stream.close()
 
 
 def test_a_peer_that_does_not_read_is_given_up(engines: dict[str, Engine]) -> None:
