@@ -213,7 +213,7 @@ def _ping(evidence: Evidence) -> Iterator[Cell]:
     the echo; but the client has just woken up, and the echo has not slept.
     """
     pings = succeeded(of_kind(evidence.frames.steady, Kind.PING)).sort_values("sent")
-    known = sorted(evidence.truth.pings, key=lambda ping: ping.received_ns)
+    known = sorted(evidence.truth.pings, key=lambda ping: ping.received_ns or ping.written_ns)
     yield evidence.count("all of them", "pings", len(known), len(pings))
     if len(known) != len(pings):
         return
