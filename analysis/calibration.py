@@ -208,8 +208,8 @@ def _fan_out(evidence: Evidence) -> Iterator[Cell]:
 def _ping(evidence: Evidence) -> Iterator[Cell]:
     """The k-th ping that was sent is the k-th that the echo received: one process sends, one kernel stamps.
 
-    From `sent` to the answer's stamp: that holds `arrived` to the kernel of the other end, ping by ping. `sent`
-    itself is held to that kernel's receive stamp. Between the two lies a write, which is what a write takes
+    From `sent` to the stamp of the answer: that holds `arrived` to the kernel at the other end, ping by ping.
+    `sent` itself is held to the receive stamp there. Between the two lies a write, which takes what it takes
     the echo; but the client has just woken up, and the echo has not slept.
     """
     pings = succeeded(of_kind(evidence.frames.steady, Kind.PING)).sort_values("sent")

@@ -107,7 +107,7 @@ class Rule(Struct, frozen=True):
 
 
 class Ping(Struct, frozen=True):
-    """What the echo's book says of one ping, instants in ns of CLOCK_MONOTONIC; 0 where nothing stamped it."""
+    """What the echo's book says of one ping: instants, ns of CLOCK_MONOTONIC; 0 where the kernel has none."""
 
     delay_us: int
     received_ns: int  # the kernel had it
@@ -266,7 +266,7 @@ def _cases() -> list[Case]:
         Case(
             name="saturated",
             about="the generator has something else to do, and the kernel has not",
-            # So many devices that no read brings two answers, of which the first would have the second's stamp.
+            # So many devices that no read brings two answers, the first with the second's stamp.
             drill=Drill(streams=(Stream(what="wss.ping", per_s=20, devices=8),), span_s=6, busy_ms=40),
             echo_us=PING_US[-1:],
         ),

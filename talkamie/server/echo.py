@@ -7,11 +7,11 @@ client against a fraction of one, this process does nothing else: it reads, spin
 kernel's receive stamp is over, and writes. The k-th connection has the k-th delay, and they begin again after
 the last. Whoever authenticates is told the id that he gave as his token.
 
-The books are made of the kernel's stamps (SO_TIMESTAMPING, Documentation/networking/timestamping.rst): when it
-had a ping, and when it gave the answer to the device. On loopback the receiving end is a microsecond from
-there, if the kernel has just done the like and has it all in its caches. So it is kept at it while the delay
-lasts, by writes to ourselves. No reading of a clock, and no waiting for a core, stands between the books and
-the client.
+The books are made of the kernel's stamps (SO_TIMESTAMPING, docs.kernel.org/networking/timestamping.html): of
+when it had a ping, and of when it gave the answer to the device. On loopback the receiving end is a microsecond
+from there, if the kernel has just done the like and has it all in its caches. So it is kept at it while the
+delay lasts, by writes to ourselves. No reading of a clock, and no waiting for a core, stands between the books
+and the client.
 
 It says on its first line where it listens, {"wss", "pid"}. When its input ends it prints its books and ends;
 instants are ns of CLOCK_MONOTONIC, 0 where the kernel did not stamp:
@@ -49,7 +49,8 @@ def _stamp(ancillary: list[tuple[int, int, bytes]]) -> int:
     for level, kind, data in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPING):
             seconds, ns = _TIMESPEC.unpack_from(data)
-            return seconds * 1_000_000_000 + ns - clock.realtime_offset()
+            stamp: int = seconds * 1_000_000_000 + ns - clock.realtime_offset()
+            return stamp
     return 0
 
 
