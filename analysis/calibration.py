@@ -206,14 +206,14 @@ def _fan_out(evidence: Evidence) -> Iterator[Cell]:
 
 
 def _ping(evidence: Evidence) -> Iterator[Cell]:
-    """The k-th ping that was sent is the k-th that the echo received: one process sends, one kernel stamps.
+    """The k-th ping that was sent is the k-th that the echo took: it takes one after the other.
 
     From `sent` to the stamp of the answer: that holds `arrived` to the kernel at the other end, ping by ping.
     `sent` itself is held to the receive stamp there. Between the two lies a write, which takes what it takes
     the echo; but the client has just woken up, and the echo has not slept.
     """
     pings = succeeded(of_kind(evidence.frames.steady, Kind.PING)).sort_values("sent")
-    known = sorted(evidence.truth.pings, key=lambda ping: ping.received_ns or ping.written_ns)
+    known = sorted(evidence.truth.pings, key=lambda ping: ping.written_ns)
     yield evidence.count("all of them", "pings", len(known), len(pings))
     if len(known) != len(pings):
         return

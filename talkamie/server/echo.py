@@ -8,10 +8,10 @@ kernel's receive stamp is over, and writes. The k-th connection has the k-th del
 the last. Whoever authenticates is told the id that he gave as his token.
 
 The books are made of the kernel's stamps (SO_TIMESTAMPING, docs.kernel.org/networking/timestamping.html): of
-when it had a ping, and of when it gave the answer to the device. On loopback the receiving end is a microsecond
-from there, if the kernel has just done the like and has it all in its caches. So it is kept at it while the
-delay lasts, by writes to ourselves. No reading of a clock, and no waiting for a core, stands between the books
-and the client.
+when it had a ping, and of when it gave the answer to the device. On loopback the receiving end is a
+microsecond from there, if the kernel has just done the like and has it all in its caches. So it is kept at it
+while the delay lasts, by writes to ourselves. No reading of a clock, and no waiting for a core, stands
+between the books and the client.
 
 It says on its first line where it listens, {"wss", "pid"}. When its input ends it prints its books and ends;
 instants are ns of CLOCK_MONOTONIC, 0 where the kernel did not stamp:
