@@ -65,13 +65,13 @@ def labels(axes: Axes, x: float, ends: Sequence[tuple[str, float, str]]) -> None
         axes.annotate(name, (x, at), color=colour(shade), fontsize=8.5, fontweight="bold", **place)
 
 
-def key(axes: Axes, entries: Sequence[tuple[str, str]]) -> None:
+def key(axes: Axes, entries: Sequence[tuple[str, str]], *, y: float = 1.03) -> None:
     """Name the lines above the plot, each in its colour: nearer to them than a legend."""
     x = 1.0
     width = axes.get_window_extent().width * 72 / axes.figure.dpi
     for name, shade in reversed(entries):
         place: dict[str, Any] = {"xycoords": "axes fraction", "ha": "right", "va": "bottom"}
-        axes.annotate(name, (x, 1.03), color=colour(shade), fontsize=8.5, fontweight="bold", **place)
+        axes.annotate(name, (x, y), color=colour(shade), fontsize=8.5, fontweight="bold", **place)
         x -= (len(name) + 2.5) * 5.0 / width
 
 

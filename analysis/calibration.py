@@ -14,6 +14,7 @@ from functools import cached_property
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from analysis import stats, verdict
 from analysis.fanouts import Times, times
@@ -37,6 +38,9 @@ from scenarios.calibration import (
 US, MS, SECOND = 1_000, 1_000_000, 1_000_000_000
 WAITED = 0.02
 """Share of the time without a core beyond which a p99 may be that of whoever had it."""
+
+WRITE = 30 * US
+"""By so much a write may take longer in one process than in another."""
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 
@@ -201,27 +205,29 @@ def _fan_out(evidence: Evidence) -> Iterator[Cell]:
     yield evidence.count(fault, "deliveries", len(pushes), row.on_time)
 
 
-def _ping(evidence: Evidence, floor: int = 10 * US) -> Iterator[Cell]:
-    """Nobody tells which device the echo answers after which delay: the order of their times does.
+def _ping(evidence: Evidence) -> Iterator[Cell]:
+    """The k-th ping that was sent is the k-th that the echo took: it takes one after the other.
 
-    The k-th ping of a device is the k-th of a connection's book, and counts where the echo was on time. What
-    is left open is what the clock reading before a write and the write itself cost, some microseconds.
+    From `sent` to the stamp of the answer: that holds `arrived` to the kernel at the other end, ping by ping.
+    `sent` itself is held to the receive stamp there. Between the two lies a write, which takes what it takes
+    the echo; but the client has just woken up, and the echo has not slept.
     """
     pings = succeeded(of_kind(evidence.frames.steady, Kind.PING)).sort_values("sent")
-    groups = [values(rows, "service") for _, rows in pings.groupby("journey", observed=True)]
-    groups.sort(key=lambda took: stats.quantile(took, 0.5))
-    way = _true(evidence.truth.transit_ns, "p50")
-    for us, found in zip(evidence.case.echo_us, groups, strict=False):
-        took = np.array(evidence.truth.echo_ns[str(us)], np.int64)
-        on_time = took < us * US + 2 * US
-        if len(took) != len(found) or not on_time.any():
-            continue
-        true = stats.quantile(took[on_time], 0.5) + way
-        claimed = _claimed(times(found[on_time]), "p50")
-        yield evidence.time(f"{us} µs", "wss.ping service p50", true, claimed, max(floor, 0.02 * true))
-    for us, found in zip(evidence.case.echo_us, groups, strict=False):
-        known = len(evidence.truth.echo_ns[str(us)])
-        yield evidence.count(f"{us} µs", "pings", known, len(found))
+    known = sorted(evidence.truth.pings, key=lambda ping: ping.written_ns)
+    yield evidence.count("all of them", "pings", len(known), len(pings))
+    if len(known) != len(pings):
+        return
+    sent, service = values(pings, "sent"), values(pings, "service")
+    delay, received, written, answered = np.array([astuple(ping) for ping in known], np.int64).T
+    for us in evidence.case.echo_us:
+        these = (delay == us) & (received > 0) & (answered > 0)
+        fault, found = f"{us} µs", times(service[these])
+        for name in ("p50", "p90"):
+            true = _true((answered - sent)[these], name)
+            yield evidence.time(fault, f"wss.ping service {name}", true, _claimed(found, name), 0.02 * true)
+        true = _true((answered - written)[these], "p50")
+        claimed = _true((received - sent)[these], "p50")
+        yield evidence.time(fault, "wss.ping sent to received p50", true, claimed, WRITE)
 
 
 def _failures(evidence: Evidence) -> Iterator[Cell]:
@@ -294,8 +300,7 @@ def _clock(evidence: Evidence) -> Iterator[Cell]:
 def _saturated(evidence: Evidence) -> Iterator[Cell]:
     invalid = evidence.verdict.verdict is verdict.Word.INVALID
     yield evidence.count("generator busy", "called invalid", 1, int(invalid))
-    # Service times are right all the same, but for what a machine at its limit does to loopback.
-    yield from _ping(evidence, floor=MS)
+    yield from _ping(evidence)  # service times are right all the same
 
 
 def _killed(evidence: Evidence) -> Iterator[Cell]:

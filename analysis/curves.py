@@ -43,7 +43,8 @@ def sizes(rows: Sequence[SizeFigures]) -> Chart | None:
             _panel(axes, [row for row in drawn if row.operation == kind])
             named(axes, kind)
         log_time(grid[0])
-        key(grid[-1], [("per recipient", SHADES["fanout"]), ("until the last one", SHADES["completion"])])
+        lines = [("per recipient", SHADES["fanout"]), ("until the last one", SHADES["completion"])]
+        key(grid[-1], lines, y=1.13)  # above the title: beside it there is no room
     return render(figure, "sizes", "Latency per recipient and completion by the size of the fan-out")
 
 

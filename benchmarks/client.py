@@ -7,7 +7,7 @@ Works that know more than that end by themselves, with a line of JSON:
     echo     a socket for each user, who does round trips
     connect  each user opens and closes sockets
     https    each user does calls
-    stamp    as `receive`, at so much CPU: how far the arrival stamps are from the target's own
+    stamp    as `receive`, at each level of CPU: how far the arrival stamps are from the target's own
     service  calls at a fixed rate: how long they took as the library tells it, and how late we sent them
     record   what it takes to write down one delivery
 """
@@ -24,7 +24,7 @@ import resource
 import ssl
 import time
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gevent
@@ -39,6 +39,7 @@ from loadtests import clock
 _DIALLING = 20  # connects under way at the same time
 _BURNERS, _BURST = 40, clock.MILLISECOND // 2  # greenlets that use CPU, and how much of it at a time
 _SETTLING_S = 0.6
+_NEAR = 0.02  # of a core: a level that is reached
 _ROWS = 200_000
 
 
@@ -92,15 +93,20 @@ class Generator:
     def https(self) -> None:
         self._forever(lambda person: person.ask())
 
-    def stamp(self) -> dict[str, float]:
+    def stamp(self) -> dict[int, dict[str, float]]:
         self._open()
         for person in self._people:
             gevent.spawn(person.listen)
-        with self._busy(self._options.cpu / 100):
-            self._noting = True
-            used = _cpu_share(self._options.seconds)
-            self._noting = False
-        return {**quantiles(self._stamps), "cpu": 100 * used}
+        found = {}
+        with self._busy() as reach:
+            for level in self._options.level:
+                reach(level / 100)
+                self._stamps = array("q")
+                self._noting = True
+                used = _cpu_share(self._options.seconds)
+                self._noting = False
+                found[level] = {**quantiles(self._stamps), "cpu": 100 * used}
+        return found
 
     def service(self) -> dict[str, float]:
         lags = array("q")
@@ -144,8 +150,8 @@ class Generator:
         gevent.joinall([gevent.spawn(live, person) for person in self._people], raise_error=True)
 
     @contextlib.contextmanager
-    def _busy(self, share: float) -> Any:
-        """Use CPU in short bursts, until the process uses so much of a core altogether."""
+    def _busy(self) -> Iterator[Callable[[float], None]]:
+        """Give what lets the process use so much of a core altogether, by using CPU in short bursts."""
         dice = random.Random(7)
         pause = [0.0]  # s, mean; 0 is at rest
 
@@ -158,14 +164,20 @@ class Generator:
 
         burners = [gevent.spawn(burn) for _ in range(_BURNERS)]
         at_rest = _cpu_share(_SETTLING_S)
-        wanted = share - at_rest
-        if wanted > 0.01:
+
+        def reach(share: float) -> None:
+            wanted = share - at_rest
+            if wanted < _NEAR:
+                return
             pause[0] = _BURNERS * _BURST / clock.SECOND / wanted
             shortest = pause[0] / 2  # because a core that neighbours take would never be enough
             for _ in range(5):
                 burnt = max(0.005, _cpu_share(_SETTLING_S) - at_rest)
+                if abs(burnt - wanted) < _NEAR:
+                    return
                 pause[0] = min(1.0, max(shortest, pause[0] * burnt / wanted))
-        yield
+
+        yield reach
         gevent.killall(burners)
 
 
@@ -186,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--users", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--rate", type=float, default=1.0)
-    parser.add_argument("--cpu", type=float, default=0.0)
+    parser.add_argument("--level", type=int, action="append", default=[], help="per cent of CPU, rising")
     options = parser.parse_args(arguments)
     logging.disable(logging.CRITICAL)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -20,7 +20,7 @@ class Job:
     users: int
     seconds: float  # of CPU where a rate is measured, else of time
     rate: float = 1.0  # calls a second
-    cpu: float = 0.0  # per cent
+    levels: tuple[int, ...] = ()  # of CPU, per cent
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Own:
 
     def command(self, job: Job) -> Command:
         work = "receive" if job.work == "hold" else job.work
-        options = {"users": job.users, "seconds": job.seconds, "rate": job.rate, "cpu": job.cpu}
+        options = {"users": job.users, "seconds": job.seconds, "rate": job.rate}
         start = [sys.executable, "-m", "gevent.monkey", "--module", "benchmarks.client"]
         return Command(
             [
@@ -64,6 +64,7 @@ class Own:
                 *(self.name, work, job.url),
                 *(f"--{name}={value}" for name, value in options.items()),
                 *([f"--ca={job.ca}"] if job.ca else []),
+                *(f"--level={level}" for level in job.levels),
             ]
         )
 

@@ -44,7 +44,7 @@ class Size:
 
 
 FULL = Size(3.0, 3, (500, 2000), 100, 500, (10, 50, 80, 95), (100, 1100))
-QUICK = Size(1.0, 1, (500, 2000), 50, 500, (10, 80), (100, 600))
+QUICK = Size(1.0, 1, (500, 2000), 50, 500, (10, 50, 80, 95), (100, 600))
 
 
 class Run:
@@ -147,24 +147,30 @@ class Run:
             yield self._measure(figure, "hold", once)
 
     def _stamps(self) -> Iterator[Figure]:
+        users, seconds, levels = self._size.stamp_sockets, self._size.seconds, self._size.levels
         for name, tls in (("ws", False), ("wss", True)):
-            for level in self._size.levels:
+            figures = [
+                Figure(f"stamp_{name}_{level}", f"stamp error at {level} % CPU, {name}", "µs")
+                for level in levels
+            ]
 
-                def once(one: Contender, tls: bool = tls, level: int = level) -> Cell:
-                    self._stand.tell("broadcast 5")
-                    users, seconds = self._size.stamp_sockets, self._size.seconds
-                    job = self._stand.job("stamp", tls=tls, users=users, seconds=seconds, cpu=level)
-                    found = self._stand.result(one, job)
+            def once(one: Contender, figures: list[Figure] = figures, tls: bool = tls) -> Cell:
+                self._stand.tell("broadcast 5")
+                job = self._stand.job("stamp", tls=tls, users=users, seconds=seconds, levels=levels)
+                told = self._stand.result(one, job)
+                for figure, level in zip(figures, levels, strict=True):
+                    found = told[str(level)]
+                    figure.goal = at_most(20, 100, unit="µs")
+                    figure.cells[one.name] = tuple(found[name] / clock.MICROSECOND for name in ("p50", "p99"))
                     if found["cpu"] < level - _SHORT:
-                        what = f"{one.name}, stamp error at {level} % CPU, {job.url.partition(':')[0]}"
                         self.remarks.append(
-                            f"{what}: the machine gave it {found['cpu']:.0f} %, less than it asked for"
+                            f"{one.name}, {figure.what}: the machine gave it {found['cpu']:.0f} %, "
+                            "less than it asked for"
                         )
-                    return tuple(found[name] / 1000 for name in ("p50", "p99"))
+                return figures[0].cells[one.name]
 
-                figure = Figure(f"stamp_{name}_{level}", f"stamp error at {level} % CPU, {name}", "µs")
-                figure.goal = at_most(20, 100, unit="µs")
-                yield self._measure(figure, "stamp", once)
+            self._measure(figures[0], "stamp", once)
+            yield from figures
 
     def _record(self) -> Figure:
         def once(one: Contender) -> Cell:

@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from loadtests import clock, generator
 from loadtests.target import Server, Target, TargetError, preflight, tls_context
-from scenarios.calibration import Account, Case, Drill, Rule, Truth
+from scenarios.calibration import Account, Case, Drill, Ping, Rule, Truth
 from talkamie.contract import OPERATIONS
 
 DRILL = Path(__file__).parent / "drill.py"
@@ -76,9 +76,9 @@ class Bench:
         assert case.drill is not None
         since, before = clock.now(), self._counts()
         self._test.delete("/ledger").raise_for_status()
-        with self._target_of(case) as (target, books):
+        with self._target_of(case) as (target, pings):
             folder = self._generate(case, case.drill, target)
-        return folder, self._truth(since, before, books)
+        return folder, self._truth(since, before, pings)
 
     def _generate(self, case: Case, drill: Drill, target: Target) -> Path:
         scenario, orders = self._folder / f"{case.name}.toml", self._folder / f"{case.name}.json"
@@ -133,11 +133,11 @@ class Bench:
         }
 
     @contextmanager
-    def _target_of(self, case: Case) -> Iterator[tuple[Target, dict[str, Any]]]:
-        """Give the target of a case, and books that are filled in when the block ends."""
-        books: dict[str, Any] = {}
+    def _target_of(self, case: Case) -> Iterator[tuple[Target, list[Ping]]]:
+        """Give the target of a case, and a list that gets the echo's pings when the block ends."""
+        pings: list[Ping] = []
         if not case.echo_us:
-            yield self._target, books
+            yield self._target, pings
             return
         echo = subprocess.Popen(
             [sys.executable, "-m", "talkamie.server.echo", *map(str, case.echo_us)],
@@ -148,16 +148,16 @@ class Bench:
         try:
             assert echo.stdout is not None
             said = msgspec.json.decode(echo.stdout.readline())
-            yield replace(self._target, wss=said["wss"], pid=said["pid"]), books
+            yield replace(self._target, wss=said["wss"], pid=said["pid"]), pings
             told, _ = echo.communicate(timeout=ECHO_TIMEOUT_S)
-            books.update(msgspec.json.decode(told))
+            pings += msgspec.json.decode(told, type=dict[str, list[Ping]])["pings"]
         finally:
             echo.kill()
             echo.wait()
 
     # --- What the server says ---
 
-    def _truth(self, since: int, before: dict[str, dict[int, int]], books: dict[str, Any]) -> Truth:
+    def _truth(self, since: int, before: dict[str, dict[int, int]], pings: list[Ping]) -> Truth:
         faults = self._get("/faults")
         rules = [{**rule, "fault": rule["rule"]["fault"]} for rule in faults.get("rules", [])]
         took: dict[str, list[int]] = {}
@@ -178,7 +178,7 @@ class Bench:
             if row["action"] == "new-message"
         ]
         return Truth(
-            rules=msgspec.convert(rules, list[Rule]), took=took, counted=counted, pushes=pushes, **books
+            rules=msgspec.convert(rules, list[Rule]), took=took, counted=counted, pushes=pushes, pings=pings
         )
 
     def _get(self, path: str) -> Any:

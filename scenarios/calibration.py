@@ -106,6 +106,15 @@ class Rule(Struct, frozen=True):
     truth_ns: dict[str, int] | None
 
 
+class Ping(Struct, frozen=True):
+    """What the echo's book says of one ping: instants, ns of CLOCK_MONOTONIC; 0 where the kernel has none."""
+
+    delay_us: int
+    received_ns: int  # the kernel had it
+    written_ns: int  # right before the answer was written
+    answered_ns: int  # the kernel gave the answer to the receiving end
+
+
 class Truth(Struct, frozen=True, kw_only=True):
     """What the target's own books say of one case. Instants and durations in ns of CLOCK_MONOTONIC."""
 
@@ -115,8 +124,7 @@ class Truth(Struct, frozen=True, kw_only=True):
     ] = {}  # by operation, or action as `wss.name`: from the first byte of a request to its answer
     counted: dict[str, dict[int, int]] = {}  # by operation or action: how often it ended with each status
     pushes: list[tuple[str, int, int, int, str]] = []  # message, socket, accepted, written, fate
-    echo_ns: dict[str, list[int]] = {}  # by delay: from a ping's arrival at the echo to the answer's write
-    transit_ns: list[int] = []  # what the way over loopback and back takes, as the echo has measured it
+    pings: list[Ping] = []  # of the echo
 
     def rule(self, fault: str, place: str = "") -> Rule:
         """Return the first rule with this fault, at this place. Raises StopIteration."""
@@ -258,7 +266,8 @@ def _cases() -> list[Case]:
         Case(
             name="saturated",
             about="the generator has something else to do, and the kernel has not",
-            drill=Drill(streams=(Stream(what="wss.ping", per_s=20, devices=1),), span_s=6, busy_ms=40),
+            # So many devices that no read brings two answers, the first with the second's stamp.
+            drill=Drill(streams=(Stream(what="wss.ping", per_s=20, devices=8),), span_s=6, busy_ms=40),
             echo_us=PING_US[-1:],
         ),
         Case(

@@ -7,14 +7,16 @@ client against a fraction of one, this process does nothing else: it reads, spin
 kernel's receive stamp is over, and writes. The k-th connection has the k-th delay, and they begin again after
 the last. Whoever authenticates is told the id that he gave as his token.
 
-Between a reading of the clock right before a write and the stamp that the receiving end of loopback puts on
-the bytes lie some 10 µs. They are part of every round trip, twice. How long they are is measured here, while
-nobody asks, over a connection of our own: no code of a client has part in it.
+The books are made of the kernel's stamps (SO_TIMESTAMPING, docs.kernel.org/networking/timestamping.html): of
+when it had a ping, and of when it gave the answer to the device. On loopback the receiving end is a
+microsecond from there, if the kernel has just done the like and has it all in its caches. So it is kept at it
+while the delay lasts, by writes to ourselves. No reading of a clock, and no waiting for a core, stands
+between the books and the client.
 
-It says on its first line where it listens, {"wss", "pid"}. When its input ends it prints its books and ends:
+It says on its first line where it listens, {"wss", "pid"}. When its input ends it prints its books and ends;
+instants are ns of CLOCK_MONOTONIC, 0 where the kernel did not stamp:
 
-    {"echo_ns": {"200": [ns from the stamp of a ping to right before the write of its answer, ...], ...},
-     "transit_ns": [ns from right before a write to its stamp, there and back, ...]}
+    {"pings": [{"delay_us", "received_ns", "written_ns": right before the write, "answered_ns"}, ...]}
 """
 
 from __future__ import annotations
@@ -33,124 +35,122 @@ from websockets.server import ServerProtocol
 
 from talkamie.server import clock
 
-SO_TIMESTAMPNS = 35  # socket(7); the socket module has no name for it
-PROBE_S = 0.01
-SPIN = 300_000
-PING_BYTES = 60
-_TIMESPEC = struct.Struct("@ll")
+SO_TIMESTAMPING = 37  # asm-generic/socket.h: the socket module has no name for it
+TX_SOFTWARE, RX_SOFTWARE, SOFTWARE, OPT_TSONLY = 1 << 1, 1 << 3, 1 << 4, 1 << 11  # linux/net_tstamp.h
+ANCILLARY_BYTES = 256
+ANSWER_BYTES = 60
+AT_LEAST = 3  # times that it takes
+PRACTICE = 40_000  # ns that one of them may take
+_TIMESPEC = struct.Struct("@ll")  # of the three that come the first is the software's
 
 
-def stamped(one: socket.socket) -> socket.socket:
-    """Return the socket, its reads stamped by the kernel and its writes not held back."""
-    one.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+def _stamp(ancillary: list[tuple[int, int, bytes]]) -> int:
+    """Return when the kernel stamped, monotonic ns; 0 where it did not."""
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPING):
+            seconds, ns = _TIMESPEC.unpack_from(data)
+            stamp: int = seconds * 1_000_000_000 + ns - clock.realtime_offset()
+            return stamp
+    return 0
+
+
+def _stamped(one: socket.socket) -> socket.socket:
+    """Return the socket, its reads and writes stamped by the kernel and none held back."""
+    one.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, TX_SOFTWARE | RX_SOFTWARE | SOFTWARE | OPT_TSONLY)
     one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return one
 
 
-def receive(one: socket.socket) -> tuple[bytes, int]:
-    """Return what was read and when the kernel had it, monotonic ns; 0 where it did not stamp."""
-    data, ancillary, _, _ = one.recvmsg(65536, 64)
-    if not ancillary:
-        return data, 0
-    seconds, ns = _TIMESPEC.unpack(ancillary[0][2])
-    return data, seconds * 1_000_000_000 + ns - clock.realtime_offset()
+def _write(one: socket.socket, data: bytes) -> int:
+    """Write; return when the device had it, monotonic ns, or 0."""
+    one.sendall(data)
+    try:  # loopback's device has it, and has stamped it, before the write is over
+        return _stamp(one.recvmsg(1, ANCILLARY_BYTES, socket.MSG_ERRQUEUE)[1])
+    except BlockingIOError:
+        return 0
+
+
+class Practice:
+    """A connection to ourselves, which does what a connection to a client does."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self.near = _stamped(socket.create_connection(listener.getsockname()))
+        self._far = _stamped(listener.accept()[0])
+
+    def until(self, due: int) -> int:
+        """Write and read until the instant has come, but a few times at least; return what it is then."""
+        times = 0
+        while times < AT_LEAST or clock.monotonic() < due - PRACTICE:
+            _write(self.near, b"-" * ANSWER_BYTES)
+            self._far.recv(ANSWER_BYTES)
+            times += 1
+        while (now := clock.monotonic()) < due:
+            pass
+        return now
 
 
 class Peer:
     """One connection."""
 
-    def __init__(self, one: socket.socket, delay: int) -> None:
-        self.socket, self._delay = stamped(one), delay
+    def __init__(self, one: socket.socket, delay_us: int, practice: Practice) -> None:
+        self.socket, self._delay_us, self._practice = _stamped(one), delay_us, practice
         self._protocol = ServerProtocol()
-        self.took: list[int] = []
+        self.pings: list[dict[str, int]] = []
 
     def read(self) -> bool:
         """Take in what has come; tell whether there may be more."""
         try:
-            data, stamp = receive(self.socket)
+            data, ancillary, _, _ = self.socket.recvmsg(65536, ANCILLARY_BYTES)
         except ConnectionError:
             return False
         if not data:
             return False
+        received = _stamp(ancillary)
         self._protocol.receive_data(data)
         for event in self._protocol.events_received():
             if isinstance(event, Request):
                 self._protocol.send_response(self._protocol.accept(event))
             elif isinstance(event, Frame) and event.opcode is Opcode.TEXT:
-                self._answer(json.loads(bytes(event.data)), stamp)
+                self._answer(json.loads(bytes(event.data)), received)
         self._write()
         return self._protocol.state is not State.CLOSED
 
-    def _answer(self, asked: dict[str, str], stamp: int) -> None:
+    def _answer(self, asked: dict[str, str], received: int) -> None:
         answer: dict[str, object] = {"action": asked["action"], "success": True, "statusCode": 200}
         if asked["action"] == "authenticate":
             answer["data"] = {"id": asked["token"]}
         self._protocol.send_text(json.dumps(answer).encode())
-        if asked["action"] != "ping" or not stamp:
-            return
-        pieces = self._protocol.data_to_send()
-        due = stamp + self._delay
-        while (written := clock.monotonic()) < due:
-            pass
-        self.socket.sendall(b"".join(pieces))
-        self.took.append(written - stamp)
+        if asked["action"] == "ping":
+            written = self._practice.until(received + self._delay_us * 1000)
+            ping = {"delay_us": self._delay_us, "received_ns": received, "written_ns": written}
+            self.pings.append(ping | {"answered_ns": self._write()})
 
-    def _write(self) -> None:
-        if pieces := b"".join(self._protocol.data_to_send()):
-            self.socket.sendall(pieces)
-
-
-class Transit:
-    """The way over loopback and back, measured with a connection of our own."""
-
-    def __init__(self, listener: socket.socket) -> None:
-        self._near = stamped(socket.create_connection(listener.getsockname()))
-        self._far = stamped(listener.accept()[0])
-        self.took: list[int] = []
-
-    def probe(self) -> None:
-        """Write as a ping is written, by who has just woken up, and answer as one who has not slept."""
-        there = _cross(self._near, self._far)
-        due = clock.monotonic() + SPIN
-        while clock.monotonic() < due:
-            pass
-        back = _cross(self._far, self._near)
-        if there > 0 and back > 0:
-            self.took.append(there + back)
-
-
-def _cross(one: socket.socket, other: socket.socket) -> int:
-    written = clock.monotonic()
-    one.sendall(b"-" * PING_BYTES)
-    return receive(other)[1] - written
+    def _write(self) -> int:
+        pieces = b"".join(self._protocol.data_to_send())
+        return _write(self.socket, pieces) if pieces else 0
 
 
 def serve(delays_us: list[int]) -> None:
     """Answer until the input ends."""
     listener = socket.create_server(("127.0.0.1", 0))
-    transit = Transit(listener)
+    practice = Practice(listener)
     print(json.dumps({"wss": f"ws://127.0.0.1:{listener.getsockname()[1]}/", "pid": os.getpid()}), flush=True)
     peers: list[Peer] = []
     with selectors.DefaultSelector() as ready:
         ready.register(sys.stdin, selectors.EVENT_READ)
         ready.register(listener, selectors.EVENT_READ)
+        ready.register(practice.near, selectors.EVENT_READ)  # for what it costs: nothing ever comes
         while True:
-            events = ready.select(PROBE_S)
-            for key, _ in events:
+            for key, _ in ready.select():
                 if key.fileobj is sys.stdin:
-                    books: dict[str, list[int]] = {}
-                    for number, peer in enumerate(peers):
-                        books.setdefault(str(delays_us[number % len(delays_us)]), []).extend(peer.took)
-                    print(json.dumps({"echo_ns": books, "transit_ns": transit.took}), flush=True)
+                    print(json.dumps({"pings": [ping for peer in peers for ping in peer.pings]}), flush=True)
                     return
                 if key.fileobj is listener:
-                    delay = delays_us[len(peers) % len(delays_us)] * 1000
-                    peers.append(Peer(listener.accept()[0], delay))
+                    delay_us = delays_us[len(peers) % len(delays_us)]
+                    peers.append(Peer(listener.accept()[0], delay_us, practice))
                     ready.register(peers[-1].socket, selectors.EVENT_READ, peers[-1])
                 elif not key.data.read():
                     ready.unregister(key.fileobj)
-            if not events:
-                transit.probe()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Each of eleven measuring bugs, planted into the suite, makes the calibration fail at the right metric."""
+"""Each of twelve measuring bugs, planted into the suite, makes the calibration fail at the right metric."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ CAUGHT_BY = {
     "closed_loop": ("stall", "response p95"),
     "milliseconds": ("ping", "service p50"),
     "wall_clock": ("clock", "service"),
+    "sent_early": ("ping", "sent to received"),
     "user_space_stamps": ("saturated", "service p50"),
     "samples_dropped": ("failures", "attempts, by the server"),
     "failures_timed": ("failures", "times of successes"),

@@ -47,6 +47,10 @@ def milliseconds(recorder: Any) -> None:
     _altered(recorder, rounded)
 
 
+def sent_early(recorder: Any) -> None:
+    _altered(recorder, lambda fields: fields.update(sent=fields["sent"] - 100_000))
+
+
 def user_space_stamps(recorder: Any) -> None:
     _altered(recorder, lambda fields: fields.update(arrived=fields["seen"]))
 
@@ -103,6 +107,7 @@ BUGS: dict[str, tuple[str, Callable[[Any], None]]] = {
     "samples_dropped": ("loadtests.recorder", samples_dropped),
     "closed_loop": ("loadtests.recorder", closed_loop),
     "milliseconds": ("loadtests.recorder", milliseconds),
+    "sent_early": ("loadtests.recorder", sent_early),
     "user_space_stamps": ("loadtests.recorder", user_space_stamps),
     "wall_clock": ("loadtests.clock", wall_clock),
     "duplicates_unseen": ("loadtests.fanout", duplicates_unseen),
