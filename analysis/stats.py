@@ -128,13 +128,26 @@ def exceedance(
     plain = share(count, n, confidence)
     if plain is None or count in (0, n) or k < LEAST_WINDOWS:
         return plain
-    variance = k / (k - 1) * float(((counts - plain.value * sizes) ** 2).sum()) / n**2
     tail = (1 - confidence) / 2
     # Few windows know their own spread badly, hence Student's t in place of the normal quantile.
     penalty = (float(special.ndtri(tail)) / float(special.stdtrit(k - 1, tail))) ** 2
-    effective = min(n, penalty * plain.value * (1 - plain.value) / variance) if variance else n
+    effective = min(n, penalty * effective_size(counts, sizes))
     low, high = _beta_interval(plain.value * effective, effective, confidence)
     return Share(count, n, plain.value, low, high)
+
+
+def effective_size(counts: NDArray[np.int64], sizes: NDArray[np.int64]) -> float:
+    """Return how many independent samples would tell as much about sum(counts) / sum(sizes).
+
+    counts, sizes: as in `exceedance`, which has the source. What has no spread to see counts as independent.
+    """
+    counts, sizes = counts[sizes > 0], sizes[sizes > 0]
+    count, n, k = int(counts.sum()), int(sizes.sum()), len(sizes)
+    if count in (0, n) or k < LEAST_WINDOWS:
+        return n
+    value = count / n
+    variance = k / (k - 1) * float(((counts - value * sizes) ** 2).sum()) / n**2
+    return value * (1 - value) / variance if variance else n
 
 
 def decorrelation(values: NDArray[np.floating]) -> float:
