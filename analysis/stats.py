@@ -128,26 +128,29 @@ def exceedance(
     plain = share(count, n, confidence)
     if plain is None or count in (0, n) or k < LEAST_WINDOWS:
         return plain
+    variance = k / (k - 1) * float(((counts - plain.value * sizes) ** 2).sum()) / n**2
     tail = (1 - confidence) / 2
     # Few windows know their own spread badly, hence Student's t in place of the normal quantile.
     penalty = (float(special.ndtri(tail)) / float(special.stdtrit(k - 1, tail))) ** 2
-    effective = min(n, penalty * effective_size(counts, sizes))
+    effective = min(n, penalty * plain.value * (1 - plain.value) / variance) if variance else n
     low, high = _beta_interval(plain.value * effective, effective, confidence)
     return Share(count, n, plain.value, low, high)
 
 
 def effective_size(counts: NDArray[np.int64], sizes: NDArray[np.int64]) -> float:
-    """Return how many independent samples would tell as much about sum(counts) / sum(sizes).
+    """Return how many independent samples would tell as much about the share sum(counts) / sum(sizes).
 
-    counts, sizes: as in `exceedance`, which has the source. What has no spread to see counts as independent.
+    counts, sizes: by window of time. The spread is that between neighbours, so that a share which rises all
+    the while, as in an overload, does not pass for noise (von Neumann, Ann. Math. Statist. 12, 1941). What
+    shows no spread counts as independent.
     """
     counts, sizes = counts[sizes > 0], sizes[sizes > 0]
     count, n, k = int(counts.sum()), int(sizes.sum()), len(sizes)
     if count in (0, n) or k < LEAST_WINDOWS:
         return n
-    value = count / n
-    variance = k / (k - 1) * float(((counts - value * sizes) ** 2).sum()) / n**2
-    return value * (1 - value) / variance if variance else n
+    value, steps = count / n, np.diff(counts / sizes)
+    variance = float((steps**2).mean()) / 2 / k
+    return min(float(n), value * (1 - value) / variance) if variance else n
 
 
 def decorrelation(values: NDArray[np.floating]) -> float:

@@ -142,7 +142,7 @@ def _sampled(frames: Frames, slo: Slo) -> Count | None:
         return None
     if slo.statistic == "errors" and not 0 < slo.limit < 1:
         return Count(_CERTAIN if count else 0, _CERTAIN)
-    worth = min(n, max(1, round(stats.effective_size(beyond, sizes))))
+    worth = max(1, round(stats.effective_size(beyond, sizes)))
     return Count(round(count * worth / n), worth)
 
 
@@ -195,7 +195,7 @@ class Finding:
         reason = next(iter(judged.sentences), "") if spoiled else ""
         if judged.partial and not spoiled:
             spoiled, reason = True, f"it was interrupted: {judged.reason}"
-        if judged.verdict is Word.UNUSABLE or not found:
+        if judged.verdict is Word.UNUSABLE or not judged.totals.successes:
             spoiled, reason = True, "the target could not be reached at all"
             self.stop(f"the target is unusable at {self.load(load)}", Word.UNUSABLE.exit_code)
         if not spoiled:
