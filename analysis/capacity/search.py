@@ -42,6 +42,10 @@ _NOISES = np.array([0.01, 0.02, 0.03, 0.045, 0.07, 0.11])  # standard deviation,
 _HERMITE = np.polynomial.hermite_e.hermegauss(9)
 _CELL = 0.002  # of the grid of capacities, in log load
 _PAD = 250  # cells at each end, more than four times the largest noise: a Fourier transform is periodic
+_FAR = 2.0
+"""How far above the limit, in log-odds, a share still tells how far: a queue that only grows in a step has no
+straight line any more, and what is beyond says no more than that it is beyond."""
+
 _ENOUGH = 400
 """More exceedances than so many at the limit say nothing that the step noise would not drown."""
 
@@ -301,9 +305,16 @@ class _Belief:
         """
         exceeded, total = count.exceeded, count.total
         scale = min(1.0, _ENOUGH / (self._allowed * total))
+        far = special.expit(special.logit(self._allowed) + _FAR) * total
         grid = np.pad(self._loads, _PAD, mode="reflect", reflect_type="odd")
         odds = special.logit(self._allowed) + _SLOPES * (log(load) - grid)[:, None]
-        exact = scale * (exceeded * special.log_expit(odds) + (total - exceeded) * special.log_expit(-odds))
+        if exceeded > far:
+            chance = special.betainc(scale * far, scale * (total - far) + 1, special.expit(odds))
+            exact = np.log(np.maximum(chance, 1e-300))
+        else:
+            exact = scale * (
+                exceeded * special.log_expit(odds) + (total - exceeded) * special.log_expit(-odds)
+            )
         peaks = exact.max(axis=0)
         spectrum = np.fft.rfft(np.exp(exact - peaks), axis=0)[:, :, None]
         frequencies = np.fft.rfftfreq(len(grid), _CELL)[:, None, None]
