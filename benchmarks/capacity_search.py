@@ -21,7 +21,7 @@ from msgspec import Struct
 from scenarios.people import PAUSES
 
 PER_S, LIMIT_S, ALLOWED = 60, 0.2, 0.05
-STEP_S, PACE = 15, 30
+STEP_S, PACE = 8, 30
 SCENARIO = f"""description = "Everybody who comes looks at one person"
 
 [load]
