@@ -21,6 +21,7 @@ from analysis.fanouts import complete
 from analysis.figures import ATTEMPTS, GROUPS, Totals, contract_actions
 from analysis.formats import fmt_count, fmt_ms, fmt_share
 from analysis.frames import Frames, of_kind, succeeded, values
+from reports.sample import Outcome
 from scenarios.slo import COUNTS, QUANTILES, TOTALS, Slo, SloError, parse_slo
 from talkamie.contract import OPERATIONS
 
@@ -132,11 +133,9 @@ def _judge_quantile(slo: Slo, frames: Frames) -> Objective:
     of the samples that showing the quantile itself takes. What goes beyond comes in bursts: the interval is
     that of the spread between windows of time.
     """
-    rows, column = _timed_rows(frames, slo.operation)
-    durations = values(rows, column)
+    durations = timed(frames, slo.operation)
     q, n = QUANTILES[slo.statistic], len(durations)
-    beyond = np.array([not slo.holds(value) for value in durations.tolist()], dtype=bool)
-    over = stats.exceedance(*_windows(beyond, values(rows, "intended")))
+    over = stats.exceedance(*exceeding(frames, slo))
     if over is None:
         return _objective(slo, "ms", State.NOT_SHOWN, reason="there is no data", more=_least(q))
     allowed = 1 - q
@@ -150,6 +149,18 @@ def _judge_quantile(slo: Slo, frames: Frames) -> Objective:
         more, reason = _undecided(n, over.value, allowed)
     figures_ = (found.value, found.low, found.high) if found else (None, None, None)
     return _objective(slo, "ms", state, *figures_, n=n, more=more, reason=reason)
+
+
+def exceeding(frames: Frames, slo: Slo) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return how many were beyond the limit of a quantile, or failed, and how many there were, by window."""
+    if slo.statistic == "errors":
+        rows = _rows(frames, slo.operation) if slo.operation else of_kind(frames.steady, *ATTEMPTS)
+        rows = rows[rows["outcome"] != Outcome.CANCELLED]
+        beyond = rows["outcome"].isin([int(outcome) for outcome in figures.FAILURES]).to_numpy()
+    else:
+        rows, column = _timed_rows(frames, slo.operation)
+        beyond = np.array([not slo.holds(value) for value in values(rows, column).tolist()], dtype=bool)
+    return _windows(beyond, values(rows, "intended"))
 
 
 def _least(q: float) -> int:

@@ -137,6 +137,22 @@ def exceedance(
     return Share(count, n, plain.value, low, high)
 
 
+def effective_size(counts: NDArray[np.int64], sizes: NDArray[np.int64]) -> float:
+    """Return how many independent samples would tell as much about the share sum(counts) / sum(sizes).
+
+    counts, sizes: by window of time. The spread is that between neighbours, so that a share which rises all
+    the while, as in an overload, does not pass for noise (von Neumann, Ann. Math. Statist. 12, 1941). What
+    shows no spread counts as independent.
+    """
+    counts, sizes = counts[sizes > 0], sizes[sizes > 0]
+    count, n, k = int(counts.sum()), int(sizes.sum()), len(sizes)
+    if count in (0, n) or k < LEAST_WINDOWS:
+        return n
+    value, steps = count / n, np.diff(counts / sizes)
+    variance = float((steps**2).mean()) / 2 / k
+    return min(float(n), value * (1 - value) / variance) if variance else n
+
+
 def decorrelation(values: NDArray[np.floating]) -> float:
     """Return how many steps of a series are worth one independent value: 1 for white noise.
 

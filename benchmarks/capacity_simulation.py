@@ -14,14 +14,14 @@ from math import exp, log
 import numpy as np
 from msgspec import Struct
 
-from analysis.capacity.search import Outcome, Search, Settings, State
+from analysis.capacity.search import Count, Outcome, Search, Settings, State
 
 ALLOWED = 0.01
 SERVICE_P99_S, LIMIT_S = 0.02, 0.1
 ALIKE = 20
 """So many requests of a step tell as much as one independent request would."""
 
-SETTINGS = Settings(lowest=50, highest=2_000, start=300, allowed=ALLOWED)
+SETTINGS = Settings(lowest=50, highest=2_000, start=300, allowed={"p99": ALLOWED})
 RATE = -log(ALLOWED) / SERVICE_P99_S
 
 
@@ -59,9 +59,9 @@ def one_search(
     while step := search.next_step():
         total = max(10, int(step.load * seconds / ALIKE))
         share = share_above(step.load * exp(noise * rng.standard_normal()), saturation)
-        search.observe(step.load, int(rng.binomial(total, share)), total)
+        search.observe(step.load, {"p99": Count(int(rng.binomial(total, share)), total)})
     found = search.answer()
-    covered = found.low <= truth <= found.high
+    covered = found.low <= truth and (found.high is None or truth <= found.high)
     return found.capacity / truth - 1, covered, found.steps, found.outcome is Outcome.FOUND, found.step_noise
 
 

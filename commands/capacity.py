@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from commands.common import FAILED, RUNS, plain_errors, show
+from commands.find import find
 
 
 def _picture(_ctx: click.Context, _param: click.Parameter, value: Path | None) -> Path | None:
@@ -19,6 +20,9 @@ def _picture(_ctx: click.Context, _param: click.Parameter, value: Path | None) -
 @click.group()
 def capacity() -> None:
     """How much load a target carries, and how many instances that makes."""
+
+
+capacity.add_command(find)
 
 
 @capacity.command("fit")

@@ -111,6 +111,7 @@ def plain_errors() -> Iterator[None]:
     except click.ClickException:
         raise
     except Exception as error:
+        from analysis.capacity.find import FindError
         from analysis.capacity.points import PointsError
         from analysis.gate_runs import GateError
         from loadtests.campaign import CampaignError
@@ -121,7 +122,9 @@ def plain_errors() -> Iterator[None]:
 
         if isinstance(error, TargetError) and not isinstance(error, AddressError):
             fail(str(error), UNUSABLE)
-        mistakes = AddressError | ArtefactError | ObservedError | PointsError | WorkloadError | OSError
+        mistakes = (
+            AddressError | ArtefactError | FindError | ObservedError | PointsError | WorkloadError | OSError
+        )
         if isinstance(error, mistakes):
             fail(str(error), USAGE)
         if isinstance(error, GateError | CampaignError):

@@ -114,7 +114,7 @@ def _live(
         campaign.Source.parse(name, text, how[f"{name}_socket"], how[f"{name}_ca"])
         for name, text in ((campaign.BASELINE, baseline), (campaign.CANDIDATE, candidate))
     )
-    folder = _new_folder(out, plan.name)
+    folder = new_folder(out, plan.name)
     load = plan.load
     options = load_options(
         scenario,
@@ -157,7 +157,7 @@ def _offline(runs: tuple[Path, ...], against: tuple[Path, ...], scenario: str | 
         scenario=did.name,
         planned=len(pairs),
     )
-    folder = _new_folder(out, did.name)
+    folder = new_folder(out, did.name)
     gate_files.write(folder, judged)
     return folder
 
@@ -173,7 +173,7 @@ def _objectives(name: str, *, as_json: bool) -> int:
     return code
 
 
-def _new_folder(out: Path, scenario: str) -> Path:
+def new_folder(out: Path, scenario: str) -> Path:
     import secrets
 
     from loadtests import clock

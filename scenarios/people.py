@@ -57,6 +57,12 @@ def dice(someone: Person) -> random.Random:
     return random.Random(someone.seed + ":dice")
 
 
+def birthday(kind: UserType, rng: random.Random) -> str:
+    """Return a date of birth as the API writes it: searches by age find seniors old and volunteers not."""
+    first, last = (1935, 1960) if kind == "senior" else (1961, 2004)
+    return f"{rng.randint(first, last)}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}"
+
+
 def sentence(rng: random.Random) -> str:
     """Return what somebody might write in a chat: 3 to 30 words, mostly short."""
     words = min(30, 3 + int(rng.expovariate(1 / 6)))

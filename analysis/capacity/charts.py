@@ -22,6 +22,7 @@ from analysis.capacity import usl
 from analysis.capacity.points import Point
 from analysis.capacity.report import Capacity
 from analysis.capacity.sizing import Sizing
+from analysis.capacity.usl import Fit
 from analysis.charts import HALF, WIDE, no_data
 from analysis.formats import fmt_number
 from analysis.stats import Quantile
@@ -65,39 +66,53 @@ def save(draw: Callable[[Found], Figure], found: Found, path: Path) -> None:
 
 
 def draw_curve(capacity: Capacity) -> Figure:
-    """Draw throughput by load."""
+    """Draw throughput by load, the fitted curve if there is one, and the capacity if it was searched for."""
     fit, points = capacity.fit, capacity.points
     figure = Figure(figsize=(WIDE, 3.4))
     axes = figure.subplots()
-    right = fit.highest_load * 1.05
-    loads = np.linspace(right / 200, right, 200)
-    low, high = usl.band(fit, loads)
-    axes.fill_between(loads, low, high, color=colour("blue"), alpha=0.14, lw=0)
-    axes.plot(loads, usl.throughput(loads, *fit.parameters), color=colour("blue"))
-    # What was not measured is a dotted line: the curve's word, not the target's.
-    axes.plot(
-        right * np.array([1, 1.15]),
-        usl.throughput(right * np.array([1, 1.15]), *fit.parameters),
-        color=colour("blue"),
-        ls=":",
-    )
     x, y = ([getattr(point, name) for point in points] for name in ("load", "throughput"))
+    right, top = max(x) * 1.05, max(y)
+    if fit:
+        top = max(top, _law(axes, fit, right))
+        if fit.peak_observed and fit.peak_load:
+            _mark(axes, fit.peak_load.value, f"peak at {fmt_number(fit.peak_load.value)}")
     errors = [
         [point.throughput - (point.low if point.low is not None else point.throughput) for point in points],
         [(point.high or point.throughput) - point.throughput for point in points],
     ]
     axes.errorbar(x, y, yerr=errors, fmt="o", ms=4, lw=1, color=colour("orange"))
-    if fit.peak_observed and fit.peak_load:
-        _mark(axes, fit.peak_load.value, f"peak at {fmt_number(fit.peak_load.value)}")
     if capacity.knee:
         axes.plot([capacity.knee], [0], "^", color=colour("mute"), ms=5, clip_on=False)
-    axes.set_xlim(0, right * 1.15)
-    axes.set_ylim(0, max(*y, float(high[-1])) * 1.12)
-    _plain(axes, "load")
+    _interval(axes, capacity)
+    axes.set_xlim(0, right * (1.15 if fit else 1))
+    axes.set_ylim(0, top * 1.12)
+    _plain(axes, capacity.unit or "load")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(fmt_number(value))))
     named(axes, "throughput per second" + (", ▲ knee, for orientation" if capacity.knee else ""))
-    key(axes, [("measured", "orange"), ("scalability law, 95 %", "blue")])
+    law = [("scalability law, 95 %", "blue")] if fit else []
+    found = [("capacity, 90 %", "green")] if capacity.search and capacity.search.answer.high else []
+    key(axes, [("measured", "orange"), *law, *found])
     return figure
+
+
+def _law(axes: Axes, fit: Fit, right: float) -> float:
+    """Draw the fitted curve with its band; return how high it goes."""
+    loads = np.linspace(right / 200, right, 200)
+    low, high = usl.band(fit, loads)
+    axes.fill_between(loads, low, high, color=colour("blue"), alpha=0.14, lw=0)
+    axes.plot(loads, usl.throughput(loads, *fit.parameters), color=colour("blue"))
+    # What was not measured is a dotted line: the curve's word, not the target's.
+    beyond = right * np.array([1, 1.15])
+    axes.plot(beyond, usl.throughput(beyond, *fit.parameters), color=colour("blue"), ls=":")
+    return float(high[-1])
+
+
+def _interval(axes: Axes, capacity: Capacity) -> None:
+    """Mark the capacity that was found, with its interval."""
+    answer = capacity.search.answer if capacity.search else None
+    if answer and answer.high is not None:
+        axes.axvspan(answer.low, answer.high, color=colour("green"), alpha=0.16, lw=0)
+        _mark(axes, answer.capacity, f"{fmt_number(answer.capacity)} {capacity.unit}")
 
 
 def draw_response(capacity: Capacity) -> Figure:
@@ -110,9 +125,10 @@ def draw_response(capacity: Capacity) -> Figure:
         known = [(point.load, point.response) for point in capacity.points if point.response]
         axes.plot(*zip(*known, strict=True), "o-", ms=4, color=colour("purple"))
         drawn = [("mean", "purple")]
+    _interval(axes, capacity)
     log_time(axes)
-    axes.set_xlim(0, capacity.fit.highest_load * 1.05)
-    _plain(axes, "load")
+    axes.set_xlim(0, max(point.load for point in capacity.points) * 1.05)
+    _plain(axes, capacity.unit or "load")
     named(axes, "response time")
     key(axes, drawn)
     return figure

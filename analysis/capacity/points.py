@@ -110,8 +110,11 @@ def of_runs(folders: Sequence[str | Path], root: Path) -> list[Point]:
     return [of_frames(Frames(Run.open(folder, root=root, recover=True))) for folder in folders]
 
 
-def of_frames(frames: Frames) -> Point:
-    """Return what a run came to after its warm-up: https operations and wss requests together."""
+def of_frames(frames: Frames, load: float | None = None) -> Point:
+    """Return what a run came to after its warm-up: https operations and wss requests together.
+
+    load: what it was, where users are not what counts.
+    """
     manifest = frames.manifest
     start, span = measured_from(manifest), measured(frames)
     rows = of_kind(frames.samples, Kind.REQUEST, Kind.SOCKET)
@@ -124,7 +127,7 @@ def of_frames(frames: Frames) -> Point:
     response, in_system, left = _under_way(rows, start, span)
     return Point(
         source=manifest.id,
-        load=manifest.users,
+        load=load or manifest.users,
         throughput=rate,
         low=max(0.0, rate - half),
         high=rate + half,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
 
 from analysis.capacity import usl
+from analysis.capacity.find import UNITS, USERS, Find
 from analysis.capacity.points import Point, PointsError
 from analysis.capacity.queueing import Little, Waiting, little, waiting
 from analysis.capacity.sizing import Sizing
@@ -18,7 +20,7 @@ from analysis.formats import fmt_ms, fmt_number, fmt_rate, fmt_share
 if TYPE_CHECKING:
     from analysis.capacity.sizing import Known
 
-SCHEMA = 1
+SCHEMA = 2
 FILE = "capacity.json"
 UTILISATIONS = (0.6, 0.7, 0.8, 0.9)
 
@@ -37,38 +39,62 @@ class Capacity(Struct, frozen=True):
 
     schema: int
     points: list[Point]
-    fit: Fit
-    fitted: list[float]  # the curve at each point
+    unit: str  # of the load
+    fit: Fit | None  # None where the points are too few for one, or the load is no number of users
+    fitted: list[float]  # the curve at each point, if there is one
     little: list[Little]
     headroom: list[Headroom]
     knee: float | None  # load, by Kneedle: an annotation, which moves with the range that was measured
     sentences: list[str]
     sizing: Sizing | None = None
+    search: Find | None = None
 
 
 def analyse(points: Sequence[Point], sizing: Sizing | None = None) -> Capacity:
     """Return what the points say. Raises PointsError where no curve can be fitted to them."""
-    ordered = sorted(points, key=lambda point: (point.load, point.throughput))
+    ordered = _ordered(points)
     try:
         fit = usl.fit([point.load for point in ordered], [point.throughput for point in ordered])
     except usl.FitError as error:
         raise PointsError(str(error)) from None
+    return _capacity(ordered, fit, sizing, None)
+
+
+def of_search(points: Sequence[Point], search: Find) -> Capacity:
+    """Return what the steps of a search say; with a curve where its loads are users, and enough of them."""
+    ordered, fit = _ordered(points), None
+    if search.asked.by == USERS:
+        with suppress(usl.FitError):
+            fit = usl.fit([point.load for point in ordered], [point.throughput for point in ordered])
+    return _capacity(ordered, fit, None, search)
+
+
+def _ordered(points: Sequence[Point]) -> list[Point]:
+    return sorted(points, key=lambda point: (point.load, point.throughput))
+
+
+def _capacity(ordered: list[Point], fit: Fit | None, sizing: Sizing | None, search: Find | None) -> Capacity:
     checks = little(ordered)
-    headroom = [
-        Headroom(1 - used, usl.load_for(fit, used * fit.capacity), used * fit.capacity, waiting(fit, used))
-        for used in UTILISATIONS
-    ]
     return Capacity(
         schema=SCHEMA,
         points=ordered,
+        unit=UNITS[search.asked.by] if search else "",
         fit=fit,
-        fitted=[float(usl.throughput(point.load, *fit.parameters)) for point in ordered],
+        fitted=[float(usl.throughput(point.load, *fit.parameters)) for point in ordered] if fit else [],
         little=checks,
-        headroom=headroom,
+        headroom=_headroom(fit) if fit else [],
         knee=knee(ordered),
-        sentences=[*_peak(fit), *_little(checks), _erlang(waiting(fit))],
+        sentences=[*(_peak(fit) if fit else []), *_little(checks), *([_erlang(waiting(fit))] if fit else [])],
         sizing=sizing,
+        search=search,
     )
+
+
+def _headroom(fit: Fit) -> list[Headroom]:
+    return [
+        Headroom(1 - used, usl.load_for(fit, used * fit.capacity), used * fit.capacity, waiting(fit, used))
+        for used in UTILISATIONS
+    ]
 
 
 def encode(found: Capacity | Sizing) -> bytes:

@@ -15,8 +15,9 @@ from analysis.formats import NONE, fmt_count, fmt_ms, fmt_number, fmt_rate, fmt_
 
 
 def fitted(capacity: Capacity) -> RenderableType:
-    """Return points, parameters, headroom and what follows."""
+    """Return points, parameters, headroom and what follows, of points that have a curve."""
     fit = capacity.fit
+    assert fit
     holds = {check.source: check for check in capacity.little}
     points = [
         (

@@ -24,6 +24,10 @@ charts.curve(capacity)
 # %%
 report.section("points")
 # %% [markdown]
+# ## What breaks
+# %%
+report.section("search")
+# %% [markdown]
 # ## Scalability law
 # %%
 report.section("curve")

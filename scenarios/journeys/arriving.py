@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import UNSET
 
 from scenarios.actor import Actor, Refused
-from scenarios.people import sentence
+from scenarios.people import birthday, sentence
 from talkamie.contract import (
     CONNECTIONS_PAGE,
     FAQS_PAGE,
@@ -51,7 +51,8 @@ def sign_up(actor: Actor) -> None:
         interests: list[Interest] = actor.call("get-interests")
         actor.think("profile")
         chosen = actor.rng.sample(interests, min(3, len(interests)))
-        actor.call("update-user", UserUpdate(bio=sentence(actor.rng), interests=chosen), id=me)
+        profile = UserUpdate(bio=sentence(actor.rng), interests=chosen, dob=birthday(person.type, actor.rng))
+        actor.call("update-user", profile, id=me)
 
 
 def sign_in(actor: Actor) -> None:

@@ -245,3 +245,20 @@ def test_p_values_are_adjusted_as_by_scipy(p: list[float]) -> None:
     """Benjamini and Hochberg's adjustment, in the order that was given."""
     assert stats.benjamini_hochberg(p) == pytest.approx(list(false_discovery_control(p)))
     assert stats.benjamini_hochberg([]) == []
+
+
+def test_a_share_that_rises_is_not_noise() -> None:
+    """What is beyond a limit in the second half alone tells nearly as much as independent samples would."""
+    sizes = np.full(10, 90)
+    rising = np.array([0, 0, 0, 0, 45, 90, 90, 90, 90, 90])
+    bursts = np.array([0, 90, 90, 0, 0, 90, 90, 0, 0, 90])
+    assert stats.effective_size(rising, sizes) > 80
+    assert stats.effective_size(bursts, sizes) < 15
+
+
+def test_independent_samples_count_in_full() -> None:
+    """On average: the estimate is that of ten windows."""
+    rng, sizes = np.random.default_rng(1), np.full(10, 200)
+    found = [1 / stats.effective_size(rng.binomial(sizes, 0.1), sizes) for _ in range(300)]
+    assert 1 / np.mean(found) == pytest.approx(2_000, rel=0.25)
+    assert stats.effective_size(np.zeros(10, int), sizes) == 2_000
