@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -14,6 +14,7 @@ from commands.common import INVALID, RUNS, Seconds, fail, finite, load_options, 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from loadtests.generator import Fleet
     from loadtests.target import Server, Target
 
 
@@ -43,6 +44,20 @@ if TYPE_CHECKING:
     "--ca", type=click.Path(exists=True, dir_okay=False), help="Authority of the target's certificate."
 )
 @click.option("--plain", is_flag=True, help="Reference server without TLS (http and ws).")
+@click.option(
+    "--processes", type=click.IntRange(1, 256), help="Carry it out on so many workers of this machine."
+)
+@click.option("--master", is_flag=True, help="Coordinate workers of other machines: docs/distributed.md.")
+@click.option("--expect-workers", type=click.IntRange(1, 1000), help="Begin when so many have come.")
+@click.option(
+    "--bind", default="127.0.0.1", show_default=True, metavar="ADDRESS[:PORT]", help="Where workers find it."
+)
+@click.option("--worker", is_flag=True, help="Be a worker of a master; what to do comes from there.")
+@click.option("--master-host", metavar="HOST[:PORT]", help="Where a worker finds its master.")
+@click.option(
+    "--secret-file", type=click.Path(exists=True, dir_okay=False), help="What master and workers share."
+)
+@click.option("--leave-samples", is_flag=True, help="Of a worker: leave its samples on its own disk.")
 @click.option("--no-page", is_flag=True, help="Verdict only: don't build report.html.")
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON, nothing else.")
 @click.argument("locust_options", nargs=-1, type=click.UNPROCESSED)
@@ -59,6 +74,14 @@ def run(
     socket: str | None,
     ca: str | None,
     plain: bool,
+    processes: int | None,
+    master: bool,
+    expect_workers: int | None,
+    bind: str,
+    worker: bool,
+    master_host: str | None,
+    secret_file: str | None,
+    leave_samples: bool,
     no_page: bool,
     as_json: bool,
     locust_options: tuple[str, ...],
@@ -70,6 +93,12 @@ def run(
     from loadtests.live import LiveView
     from scenarios import workload
 
+    with plain_errors():
+        if worker:
+            if master or not master_host:
+                raise click.UsageError("a worker needs --master-host HOST, and is no master itself")
+            _serve(processes or 1, master_host, secret_file, out, locust_options, leave=leave_samples)
+        fleet = _fleet(processes, expect_workers, bind, secret_file) if master or processes else None
     settings += () if arrivals is None else (f"load.arrivals={arrivals}",)
     with plain_errors():
         plan = workload.load(scenario, settings)
@@ -90,13 +119,53 @@ def run(
         )
         with LiveView(console, seconds) as view:
             ended = generator.run(
-                found, [*options, *locust_options], on_second=view.show, on_stop=view.stopping
+                found,
+                [*options, *locust_options],
+                on_second=view.show,
+                on_stop=view.stopping,
+                fleet=fleet,
             )
     if ended.folder is None:
         fail(ended.complaint or "the generator ended before the run began", ended.exit_code or INVALID)
     if ended.complaint:
         click.echo(ended.complaint, err=True)
     sys.exit(tell(ended.folder, page=not no_page, as_json=as_json))
+
+
+def _fleet(processes: int | None, expected: int | None, bind: str, secret_file: str | None) -> Fleet:
+    """Return on which processes to carry a run out. Raises UsageError where others could join uninvited."""
+    from loadtests import generator
+    from loadtests.target import is_loopback
+
+    host, port = _place(bind, "--bind", 0 if processes and not expected else generator.PORT)
+    if not is_loopback(host) and not secret_file:
+        raise click.UsageError(
+            f"--bind {host}: others reach it: give --secret-file FILE, here and to workers"
+        )
+    return generator.Fleet(processes or 0, expected or 0, host, port, secret_file or "")
+
+
+def _serve(
+    count: int, master: str, secret_file: str | None, out: Path, options: tuple[str, ...], *, leave: bool
+) -> NoReturn:
+    from loadtests import generator
+
+    host, port = _place(master, "--master-host", generator.PORT)
+    told = ["--out", str(out), *(["--leave-samples"] if leave else []), *options]
+    ended = generator.serve(count, host, port, secret_file or "", told)
+    if ended.complaint:
+        click.echo(ended.complaint, err=True)
+    sys.exit(ended.exit_code)
+
+
+def _place(text: str, option: str, port: int) -> tuple[str, int]:
+    """Return host and port of HOST[:PORT]; an IPv6 address with a port is in brackets."""
+    host, colon, number = text.rpartition(":") if text.count(":") == 1 or "]:" in text else (text, "", "")
+    if not (host := host.strip("[]")) or (colon and not (number.isascii() and number.isdigit())):
+        raise click.UsageError(f"{option} {text!r}: expected HOST or HOST:PORT")
+    if colon and not 0 < int(number) < 65536:
+        raise click.UsageError(f"{option} {text!r}: a port is between 1 and 65535")
+    return host, int(number) if colon else port
 
 
 @contextmanager

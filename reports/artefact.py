@@ -306,6 +306,10 @@ class Run:
         """Return `WAKEUPS` of all workers, and the column `worker`. columns: only these, in this order."""
         return self._of_workers("wakeups", columns)
 
+    def waits(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return `WAITS` of all workers, and the column `worker`. columns: only these, in this order."""
+        return self._of_workers("waits", columns)
+
     def deliveries(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Return `DELIVERIES`, the ledger. columns: only these, in this order."""
         return _read_table(self.path / "deliveries.parquet", columns)

@@ -30,7 +30,7 @@ from reports.sample import PARTS
 
 END = b"\xff\xff\xff\xff\x00\x00\x00\x00"  # how an Arrow stream says that it ends here
 _PENDING = 64 << 20  # bytes
-_INSTANTS = ("arrived", "settled", "at", "woken")
+_INSTANTS = ("arrived", "settled", "at", "woken", "ended")
 
 
 def plain(schema: pa.Schema) -> pa.Schema:
