@@ -28,7 +28,7 @@ from loadtests.statement import Live, Statement
 from loadtests.target import Target
 from loadtests.wire import engine
 from reports import manifest as book
-from reports.parts import PartWriter
+from reports.parts import PartWriter, write_closing
 from reports.sample import PARTS
 from scenarios.workload import Scenario
 
@@ -239,4 +239,6 @@ class Run:
         self.health.stop()
         self._tick()
         self._writer.close()
-        return self.statement(closed=True)
+        said = self.statement(closed=True)
+        write_closing(self.folder, said.worker)
+        return said

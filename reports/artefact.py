@@ -47,7 +47,7 @@ from reports.manifest import (
     write_json,
     write_manifest,
 )
-from reports.parts import PartReader, PartWriter, find_parts
+from reports.parts import PartReader, PartWriter, find_parts, read_closing
 from reports.sample import DELIVERIES, HISTOGRAMS, PARTS, RESOURCES
 from reports.tables import build_tables
 
@@ -234,6 +234,9 @@ def _sealed(
     given = ended_ns if ended_ns is not None else manifest.ended_ns or None
     found, ended = build_tables(folder, manifest, parts, ended_ns=given)
     workers = {worker.name: worker for worker in manifest.workers}
+    for name, worker in workers.items():
+        if not worker.closed and (last := read_closing(folder, name)) is not None:
+            workers[name] = last  # its coordinator did not live to hear it
     for part in parts:
         worker = workers.get(part.worker)
         if worker is None:

@@ -94,7 +94,7 @@ SAMPLES = pa.schema(
         ("operation", _NAME),  # contract name: `get-chats`, `wss.send-message`; a step: `sign-up.otp`
         ("journey", _NAME),  # the journey it was part of, or ""
         ("outcome", pa.int8()),  # Outcome
-        ("user", pa.int32()),  # number of the virtual user within its worker
+        ("user", pa.int32()),  # number of the virtual user, the same for any number of workers
         ("intended", pa.int64()),
         ("sent", pa.int64()),
         ("first", pa.int64()),
