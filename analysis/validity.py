@@ -112,7 +112,7 @@ def _closed(manifest: Manifest) -> Rule:
     return _rule(
         "every worker stayed to the end and closed its record",
         "all",
-        "Its load is missing from then on, and nobody takes over for it: see why it ended, then repeat the run.",
+        "Its load is missing from then on, and nobody takes it over: see why it ended, then repeat the run.",
         holds=interrupted or (bool(workers) and not gone),
         figure=figure,
     )
@@ -144,6 +144,12 @@ def _balance(manifest: Manifest) -> Rule:
         for worker in manifest.workers
         if worker.closed
         for table, (wrote, found) in imbalance(worker).items()
+        if not worker.samples_at
+    ]
+    off += [
+        f"{fmt_count(sum(worker.rows.values()))} rows of {worker.name} are at {worker.samples_at}"
+        for worker in manifest.workers
+        if worker.samples_at
     ]
     return _rule(
         "samples balance",
@@ -282,7 +288,7 @@ def _lag(wakeups: pd.DataFrame, resources: Resources, name: str, reference: int 
         limit,
         f"{blame}{_why(resources, worst.worker)}.",
         holds=holds,
-        figure=f"{who}{fmt_share(worst.late)} of {fmt_count(worst.count)} were, p99 {fmt_ms(worst.p99)}",
+        figure=f"{who}{fmt_share(worst.late)} of {fmt_count(worst.wakeups)} were, p99 {fmt_ms(worst.p99)}",
         warning=warning,
     )
 
@@ -291,7 +297,7 @@ class _Lag(NamedTuple):
     """How late one worker's event loop was."""
 
     worker: str
-    count: int
+    wakeups: int
     late: float  # share of wake-ups beyond the limit
     shown: float  # by how much at least, with 95 % certainty
     p99: int

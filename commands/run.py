@@ -57,6 +57,9 @@ if TYPE_CHECKING:
 @click.option(
     "--secret-file", type=click.Path(exists=True, dir_okay=False), help="What master and workers share."
 )
+@click.option(
+    "--own-disk", is_flag=True, help="Of a worker: write here first, whatever it sees of the master's."
+)
 @click.option("--leave-samples", is_flag=True, help="Of a worker: leave its samples on its own disk.")
 @click.option("--no-page", is_flag=True, help="Verdict only: don't build report.html.")
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON, nothing else.")
@@ -81,6 +84,7 @@ def run(
     worker: bool,
     master_host: str | None,
     secret_file: str | None,
+    own_disk: bool,
     leave_samples: bool,
     no_page: bool,
     as_json: bool,
@@ -97,7 +101,9 @@ def run(
         if worker:
             if master or not master_host:
                 raise click.UsageError("a worker needs --master-host HOST, and is no master itself")
-            _serve(processes or 1, master_host, secret_file, out, locust_options, leave=leave_samples)
+            flags = {"--own-disk": own_disk, "--leave-samples": leave_samples}
+            told = ["--out", str(out), *(flag for flag, given in flags.items() if given), *locust_options]
+            _serve(processes or 1, master_host, secret_file, told)
         fleet = _fleet(processes, expect_workers, bind, secret_file) if master or processes else None
     settings += () if arrivals is None else (f"load.arrivals={arrivals}",)
     with plain_errors():
@@ -145,14 +151,11 @@ def _fleet(processes: int | None, expected: int | None, bind: str, secret_file: 
     return generator.Fleet(processes or 0, expected or 0, host, port, secret_file or "")
 
 
-def _serve(
-    count: int, master: str, secret_file: str | None, out: Path, options: tuple[str, ...], *, leave: bool
-) -> NoReturn:
+def _serve(count: int, master: str, secret_file: str | None, options: list[str]) -> NoReturn:
     from loadtests import generator
 
     host, port = _place(master, "--master-host", generator.PORT)
-    told = ["--out", str(out), *(["--leave-samples"] if leave else []), *options]
-    ended = generator.serve(count, host, port, secret_file or "", told)
+    ended = generator.serve(count, host, port, secret_file or "", options)
     if ended.complaint:
         click.echo(ended.complaint, err=True)
     sys.exit(ended.exit_code)

@@ -72,7 +72,7 @@ class App(LocustUser):
         self.extras = books.target.extras
 
     def on_stop(self) -> None:
-        """See Locust's User: the page is closed. At the end of a run its socket stays, for what is due on it."""
+        """See Locust's User: the page is closed. At the end of a run its socket stays, for what is due."""
         if not self.books.finishing:
             self.close_socket()
             self.books.leave(self)

@@ -4,9 +4,9 @@ Rules: a message counts only if whoever sent it has the secret, if it was sealed
 worker, and if it is newer than the last. Whatever else comes to the port is left alone and counted, and never
 stops anybody: Locust's own listener ends for good at the first bytes that are not a message of its own.
 
-A frame is MAC (32 bytes) + session (16) + number (8, big endian) + message. The MAC is HMAC-SHA-256 (RFC 2104)
-over direction, worker, session, number and message. A session is a process that sends: of a worker, and of a
-master, the first one that is heard is the only one. The messages themselves can be read on the way.
+A frame is MAC (32 bytes) + session (16) + number (8, big endian) + message. The MAC is HMAC-SHA-256 (RFC
+2104) over direction, worker, session, number and message. A session is a process that sends: of each worker,
+and of a master, the first one that is heard is the only one. The messages can be read on the way.
 
 Without a secret, which only a master on loopback may be, the seal keeps out accidents but nobody.
 """
@@ -118,7 +118,7 @@ def use_secret(path: str) -> str:
 def message_of(worker: bytes, message: bytes) -> Message:
     """Return a message of Locust's. Raises Forged where it is none, or says that it is another worker's."""
     try:
-        found = Message.unserialize(message)
+        found: Message = Message.unserialize(message)
     except Exception as error:  # whatever msgpack makes of it
         raise Forged(f"not a message: {type(error).__name__}") from None
     if not isinstance(found.type, str) or found.node_id != worker.decode("utf-8", "replace"):
@@ -126,7 +126,7 @@ def message_of(worker: bytes, message: bytes) -> Message:
     return found
 
 
-class Server(zmqrpc.Server):  # type: ignore[misc]  # Locust's has no types
+class Server(zmqrpc.Server):
     """A master's end."""
 
     def __init__(self, host: str, port: int) -> None:
@@ -163,7 +163,7 @@ class Server(zmqrpc.Server):  # type: ignore[misc]  # Locust's has no types
                 return found.node_id, found
 
 
-class Client(zmqrpc.Client):  # type: ignore[misc]
+class Client(zmqrpc.Client):
     """A worker's end."""
 
     def __init__(self, host: str, port: int, identity: str) -> None:
@@ -196,4 +196,4 @@ class Client(zmqrpc.Client):  # type: ignore[misc]
 
 def install() -> None:
     """Have Locust use these."""
-    zmqrpc.Server, zmqrpc.Client = Server, Client
+    vars(zmqrpc).update(Server=Server, Client=Client)

@@ -127,6 +127,7 @@ class Command(Struct, frozen=True, kw_only=True, tag=True):
     steady_ns: int = 0  # from when on everybody has been online; 0: not yet
     arrivals_ns: int = 0  # from when on the plan's instants count; 0: not yet
     owed: list[Owed] = []  # by other workers
+    fetched: bool = False  # its files are with the coordinator
     refusal: str = ""  # why this worker is not wanted
 
 
@@ -145,7 +146,7 @@ class Member:
     phase: Phase = Phase.IDLE
     last: Snapshot | None = None
     lost: int = 0  # when it was last heard before it was lost
-    fetched: bool = True  # its files are here, or may stay where they are
+    fetched: str | None = None  # "": its files were brought here; else why they could not be
 
     @property
     def statement(self) -> Statement | None:
@@ -200,6 +201,7 @@ class Crew:
             steady_ns=self.steady_ns,
             arrivals_ns=self.arrivals_ns,
             owed=self._owed_by_others(member) if listens else [],
+            fetched=member.fetched == "",
         )
 
     def _owed_by_others(self, member: Member) -> list[Owed]:
@@ -215,7 +217,7 @@ class Crew:
             each.index, each.name = -1, ""
         for index, (member, spec) in enumerate(zip(hands, specs, strict=True)):
             member.index, member.name = index, spec.order.name
-            member.phase, member.last, member.lost, member.fetched = Phase.IDLE, None, 0, True
+            member.phase, member.last, member.lost, member.fetched = Phase.IDLE, None, 0, None
             member.heard = now
         self.hands, self.specs, self.run = hands, specs, specs[0].manifest.id
         self.wanted, self.steady_ns, self.arrivals_ns = Wanted.RUN, 0, 0
@@ -260,6 +262,10 @@ class Crew:
             )
             said = each.statement or blank
             worker = msgspec.structs.replace(said.worker, last_words_ns=each.lost)
+            if each.fetched == "":
+                worker.samples_at = ""
+            elif each.fetched:
+                worker.errors = [*worker.errors, f"its samples could not be brought here: {each.fetched}"]
             found.append(msgspec.structs.replace(said, worker=worker))
         return found
 

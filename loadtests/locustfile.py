@@ -26,8 +26,8 @@ from loadtests import channel, clock, statement
 from loadtests import target as targets
 from loadtests.app import App
 from loadtests.cast import Casting, Dispatcher, Kind
-from loadtests.head import Head, hello
 from loadtests.fleet import Spec
+from loadtests.head import Head, hello
 from loadtests.locust_table import feed
 from loadtests.master import Master, MasterError
 from loadtests.order import ALONE, Order, plan_hash
@@ -80,6 +80,9 @@ def _options(parser: Any) -> None:
     )
     parser.add_argument(
         "--leave-samples", action="store_true", help="of a worker: leave samples on its disk", **hidden
+    )
+    parser.add_argument(
+        "--own-disk", action="store_true", help="of a worker: don't write to the master's folder", **hidden
     )
     parser.add_argument("--live", action="store_true", help="print one line of JSON a second", **hidden)
 
@@ -261,8 +264,8 @@ class _Soloist(_Conductor):
     """A run on this process alone."""
 
     def __init__(self, *given: Any) -> None:
-        *given, self._tls = given
-        super().__init__(*given)
+        super().__init__(*given[:-1])
+        self._tls = given[-1]
         self._run: Run | None = None
         self._stopped = 0
 
@@ -376,7 +379,15 @@ def _serve_a_master(environment: Environment, options: Any) -> None:
         App.books = run
         run.listeners.append(lambda second: feed(environment.stats, second))
 
-    worker = Worker(environment, hello=hello(), root=Path(options.out), cast=cast, begin=begin)
+    worker = Worker(
+        environment,
+        hello=hello(),
+        root=Path(options.out),
+        own_disk=options.own_disk,
+        leave_samples=options.leave_samples,
+        cast=cast,
+        begin=begin,
+    )
 
     def stopping(**_: Any) -> None:
         if worker.run is not None:

@@ -52,7 +52,7 @@ class Master:
         expected: int,
         say: Callable[[dict[str, Any]], None],
     ) -> None:
-        """`order` gives the plan for so many people; `say` is told what the live view shows, once a second."""
+        """`order` gives the plan for so many people; `say` is told what the live view shows."""
         self._environment, self._scenario, self._target, self._order = environment, scenario, target, order
         self._root, self._expected, self._say = root, expected, say
         self._crew = Crew(hello)
@@ -219,9 +219,11 @@ class Master:
             self._crew.want(wanted)
             self._tell_all()
             self._wait(lambda phase=phase: not self._behind(phase), give_up_s)  # type: ignore[misc]
-        self._note = "fetching samples"
-        self._fetcher.fetch(self._crew.hands, self._head.folder)
+        self._fetcher.fetch(self._crew.hands, self._head.folder, self._say_note)
         self._note = ""
+
+    def _say_note(self, note: str) -> None:
+        self._note = note
 
     def _behind(self, phase: Phase) -> list[Member]:
         behind = self._crew.behind(phase)
@@ -229,7 +231,7 @@ class Master:
         return behind
 
     def seal(self, interrupted: str) -> book.Manifest | None:
-        """Seal the run on what each worker said last; None if there is none. Raises reports' ArtefactError."""
+        """Seal the run on what each worker said last; None if there is none. Raises ArtefactError."""
         if self._head is None:
             return None
         self.stop()

@@ -1,4 +1,4 @@
-"""What a worker has to do: the plan, which is the same for all workers of a run, and which share of it is its own.
+"""What a worker has to do: the plan, which is the same for all workers of a run, and its share of it.
 
 Pure: who comes, with which dice, to do what and when is a function of the scenario and the seed.
 """

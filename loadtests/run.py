@@ -1,5 +1,4 @@
-"""One worker's part in a run: who takes part in it, the books that are kept, and a polite end at which nothing
-is lost.
+"""One worker's part in a run: who takes part, the books that are kept, a polite end at which nothing is lost.
 
 The end, in this order: nobody starts anything new; what is under way is answered; pushes that are still due
 arrive or miss their deadline; sockets say goodbye and are read until the target has said it too; the last
@@ -196,7 +195,7 @@ class Run:
         return Statement(
             worker=worker,
             clock=stamping,
-            arrivals=self.arrivals and self.arrivals.books,
+            arrivals=self.arrivals.books if self.arrivals else None,
             foreign=self.ledger.foreign,
             strange=self.strange,
             overlooked=self.overlooked,

@@ -106,7 +106,7 @@ def arrivals(said: Iterable[Statement]) -> book.Arrivals | None:
 
 
 def clock(said: Sequence[Statement]) -> book.Clock:
-    """Return how instants were stamped: by the least exact of all. A step is seen by every worker of a host."""
+    """Return how instants were stamped: by the least exact. A step is seen by every worker of a host."""
     clocks = [each.clock for each in said]
     total = book.Clock(
         stamps=max((each.stamps for each in clocks), key=STAMPS.index),

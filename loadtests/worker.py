@@ -6,6 +6,8 @@ closes its own record, and leaves with an exit code that is not 0.
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,11 +19,12 @@ from gevent.event import Event as Bell
 from locust.env import Environment
 
 from loadtests import channel, clock, target
-from loadtests.fleet import LEASE, Command, Duty, Hello, Phase, Snapshot, Spec, Wanted
+from loadtests.fetch import CHUNK, FETCH, chunk, listing, wanted
+from loadtests.fleet import LEASE, Command, Duty, File, Hello, Phase, Snapshot, Spec, Wanted
 from loadtests.master import MESSAGE
 from loadtests.order import plan_hash
 from loadtests.run import Run
-from reports.artefact import ArtefactError, create, read_manifest, seal
+from reports.artefact import ArtefactError, create, read_manifest, release, seal
 
 EXIT_USAGE, EXIT_INVALID = 2, 4
 FAREWELL_S = 3.0  # for a master to take notice of somebody who leaves
@@ -39,10 +42,16 @@ class Worker:
         *,
         hello: Hello,
         root: Path,
+        own_disk: bool,
+        leave_samples: bool,
         cast: Callable[[Spec], None],
         begin: Callable[[Run], None],
     ) -> None:
-        """`cast` gives the kinds of people their habits; `begin` is told of a run whose books are open."""
+        """`cast` gives the kinds of people their habits; `begin` is told of a run whose books are open.
+
+        `own_disk`: write below `root` even where the run's own folder can be seen from here.
+        """
+        self._own_disk, self._leave_samples = own_disk or leave_samples, leave_samples
         self._environment, self._hello, self._root = environment, hello, root
         self._cast, self._begin = cast, begin
         self._duty = Duty(clock.now())
@@ -55,6 +64,7 @@ class Worker:
         assert environment.runner is not None
         self._runner: Any = environment.runner
         self._runner.register_message(MESSAGE, self._heard)
+        self._runner.register_message(FETCH, self._asked)
         channel.traffic.on_message = self._alive
         gevent.spawn(self._say_so)
         gevent.spawn(self._watch)
@@ -109,7 +119,7 @@ class Worker:
         elif command.run == self._run_id and self.run is not None:
             self._follow(command, self.run)
         elif command.wanted == Wanted.RELEASE:
-            self._phase, self._run_id, self._last, self._plan = Phase.IDLE, "", None, ""
+            self._part(fetched=command.fetched)
 
     def _follow(self, command: Command, run: Run) -> None:
         run.steady_from = command.steady_ns
@@ -150,12 +160,11 @@ class Worker:
     def _folder(self, spec: Spec) -> Path:
         """Return the run's own folder where this host has it, else one of our own."""
         theirs = Path(spec.folder)
-        try:
-            if read_manifest(theirs).id == spec.manifest.id:
-                return theirs
-        except ArtefactError:
-            pass
-        self._own = create(self._root, spec.manifest)
+        if not self._own_disk:
+            with contextlib.suppress(ArtefactError):
+                if read_manifest(theirs).id == spec.manifest.id:
+                    return theirs
+        self._own = create(self._root / spec.order.name, spec.manifest)  # there may be several here
         return self._own
 
     # --- Ending ---
@@ -171,12 +180,18 @@ class Worker:
             self.say()
 
     def _close(self, command: Command | None) -> None:
+        """Close this worker's books; without a command, nobody else is waited for."""
         run = self.run
         if run is None:
             return
         if command is not None:
             run.listen(command.owed)
         said = run.close()
+        files: list[File] = []
+        if self._own is not None:
+            said.worker.samples_at = f"{self._hello.host}:{self._own}"
+            # Whoever goes early does not stay to be asked.
+            files = [] if self._leave_samples or command is None else listing(self._own)
         self.run, self._phase = None, Phase.CLOSED
         self._last = Snapshot(
             seq=0,
@@ -185,8 +200,37 @@ class Worker:
             phase=self._phase,
             plan_hash=self._plan,
             statement=said,
+            files=files,
         )
         self.say()
+
+    def _asked(self, msg: Any, **_: Any) -> None:
+        """Answer a question for a piece of a file."""
+        try:
+            name, offset = wanted(msg.data)
+            if (
+                self._own is None
+                or self._last is None
+                or name not in {file.name for file in self._last.files}
+            ):
+                raise ValueError(f"{name!r} is not to be had")
+            piece = chunk(self._own, name, offset)
+        except (ValueError, TypeError, msgspec.DecodeError, OSError):
+            channel.traffic.refused += 1
+        else:
+            self._runner.send_message(CHUNK, msgspec.msgpack.encode(piece))
+
+    def _part(self, *, fetched: bool) -> None:
+        """The run is sealed: what its master has goes from here, what it has not is a run of its own."""
+        own, self._own = self._own, None
+        self._phase, self._run_id, self._last, self._plan = Phase.IDLE, "", None, ""
+        if own is not None and fetched:
+            release(own)
+            shutil.rmtree(own)
+            with contextlib.suppress(OSError):
+                own.parent.rmdir()
+        elif own is not None:
+            seal(own)
 
     def _watch(self) -> None:
         while True:
@@ -198,23 +242,23 @@ class Worker:
                 return
 
     def abandon(self, why: str) -> None:
-        """End this worker's part of a run before its time, close its record, and tell the master if it is there."""
+        """End this worker's part of a run early, close its record, and tell the master if it is there."""
         run = self.run
         if run is None:
             return
         run.left = why
+        self._environment.process_exit_code = EXIT_INVALID
         run.stop_people()
         if not self._at_work and self._phase == Phase.READY:
             self._work(self._stop)
         while self._at_work:
             gevent.sleep(_POLL_S)
         self._close(None)
-        if run.folder == self._own:
-            seal(run.folder)
         final = self._duty.sent
         give_up = clock.now() + clock.ns(FAREWELL_S)
         while self._duty.command.ack < final and clock.now() < give_up:
             gevent.sleep(_POLL_S)
+        self._part(fetched=False)
 
     def _leave(self, code: int, why: str) -> None:
         print(f"talkload: {why}", file=sys.stderr, flush=True)

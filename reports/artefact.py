@@ -234,8 +234,8 @@ def _sealed(
     given = ended_ns if ended_ns is not None else manifest.ended_ns or None
     found, ended = build_tables(folder, manifest, parts, ended_ns=given)
     workers = {worker.name: worker for worker in manifest.workers}
-    for name, worker in workers.items():
-        if not worker.closed and (last := read_closing(folder, name)) is not None:
+    for name in [worker.name for worker in manifest.workers if not worker.closed]:
+        if (last := read_closing(folder, name)) is not None:
             workers[name] = last  # its coordinator did not live to hear it
     for part in parts:
         worker = workers.get(part.worker)

@@ -302,7 +302,7 @@ class PartReader:
 
 
 def write_closing(folder: Path, worker: Worker) -> None:
-    """Leave what a worker says of the record that it has closed, for whoever seals a run without having heard it.
+    """Leave what a worker says of the record that it has closed, for whoever seals a run and never heard it.
 
     Raises ArtefactError when it can't be written.
     """

@@ -14,8 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import psutil
 import pytest
+import zmq
 
 from analysis import verdict
 from loadtests import clock, generator
@@ -24,7 +26,7 @@ from reports.artefact import imbalance
 from reports.deliveries import tally
 from reports.sample import Kind
 from tests.end_to_end.conftest import LONG, ROOT, Talkload, command
-from tests.end_to_end.test_run import ACTIONS_OF, ask, options, the_run, written
+from tests.end_to_end.test_run import ACTIONS_OF, ask, free_port, options, the_run, written
 
 pytestmark = pytest.mark.end_to_end
 
@@ -149,7 +151,7 @@ def test_the_plan_is_the_seeds_whatever_the_number_of_workers(
 def test_a_killed_worker_is_named_and_never_passes(
     number: int, target: Target, scenario: Path, tmp_path: Path
 ) -> None:
-    """Whenever it dies, the run is invalid by its name; what it had told of is on disk, the others are whole."""
+    """Whenever it dies, the run is invalid by its name; what it told of is on disk, the others are whole."""
     delay = random.Random(number).uniform(0, 4)
     with under_way(str(scenario), "--processes", "2", "--no-page", *options(target, tmp_path)) as process:
         victim = random.Random(number).choice(workers_of(tmp_path))
@@ -188,7 +190,7 @@ def test_without_their_master_workers_stop_within_five_seconds(
 
 
 def test_a_worker_that_stood_still_has_lost_its_lease(target: Target, scenario: Path, tmp_path: Path) -> None:
-    """Stopped for ten seconds, it comes back, ends, and its record is whole; the run is invalid by its name."""
+    """Stopped for ten seconds, it comes back, ends, its record is whole; the run is invalid by its name."""
     more = ["--processes", "2", "--run-time", "12s", "--no-page"]
     with under_way(str(scenario), *more, *options(target, tmp_path)) as process:
         victim = workers_of(tmp_path)[1]
@@ -212,3 +214,57 @@ def test_a_second_signal_ends_all_of_them_at_once(target: Target, scenario: Path
         ended_well_formed(process, (3, INVALID))
     assert the_run(tmp_path).manifest.status == "partial"
     assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
+CANARY = "canary-3f9a77c1e5d04b8e"
+
+
+def test_workers_elsewhere_bring_what_they_wrote_and_strangers_are_refused(
+    target: Target, scenario: Path, tmp_path: Path
+) -> None:
+    """Two workers with disks of their own, a secret, and somebody who has it not: nothing is lost or let in."""
+    secret, there, here = tmp_path / "secret", tmp_path / "there", tmp_path / "here"
+    secret.write_text(CANARY)
+    secret.chmod(0o600)
+    place, shared = f"127.0.0.1:{free_port()}", ["--secret-file", str(secret)]
+    line = command("run", "--worker", "--master-host", place, "--own-disk", "--out", str(there), *shared)
+    more = ["--master", "--bind", place, "--expect-workers", "2", "--no-page", *shared]
+    with subprocess.Popen(
+        [*line, "--processes", "2"], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    ) as workers:
+        with under_way(str(scenario), *more, *options(target, here)) as process:
+            strangers = 40
+            with zmq.Context() as context, context.socket(zmq.DEALER) as stranger:
+                stranger.setsockopt(zmq.LINGER, 0)
+                stranger.connect(f"tcp://{place}")
+                junk = [b"", b"\xc1", b"x" * 57, msgpack.dumps(("quit", None, "x")), os.urandom(90)]
+                for number in range(strangers):
+                    stranger.send(junk[number % len(junk)])
+                stranger.send_multipart([b"one", b"two"])
+                said = ended_well_formed(process, (0, 1, 3))
+        _, complaint = workers.communicate(timeout=10)
+    assert (workers.returncode, complaint) == (0, "")
+    run = the_run(here)
+    assert run.manifest.refused_messages == strangers + 1
+    assert all(worker.closed and not imbalance(worker) for worker in run.manifest.workers)
+    assert [worker.samples_at for worker in run.manifest.workers] == ["", ""]
+    assert list(there.iterdir()) == []
+    assert CANARY not in said
+    assert not any(CANARY.encode() in file.read_bytes() for file in here.rglob("*") if file.is_file())
+    wrote = written(ask(target, "/ledger"))
+    arrived = Counter(run.arrivals().column("operation").to_pylist())
+    assert arrived["chat.delivered"] == wrote["new-message"]
+
+
+def test_a_secret_that_is_none_and_a_port_without_one_are_refused(talkload: Talkload, tmp_path: Path) -> None:
+    """A secret that others may read is refused with the file's name; so is a port that others reach."""
+    secret = tmp_path / "secret"
+    secret.write_text(CANARY)
+    secret.chmod(0o644)
+    worker = ["run", "--worker", "--master-host", "127.0.0.1:9", "--secret-file", str(secret)]
+    ended = talkload(*worker)
+    assert ended.returncode == 2
+    assert f"chmod 600 {secret}" in ended.stderr
+    ended = talkload("run", "smoke", "--master", "--bind", "0.0.0.0")
+    assert ended.returncode == 2
+    assert "--bind 0.0.0.0: others reach it: give --secret-file" in ended.stderr

@@ -303,7 +303,7 @@ def test_a_signal_is_found_wherever_it_arrives(ledger: Ledger, books: Books) -> 
 
 
 def test_what_waits_and_who_comes_are_facts_for_the_ledger(ledger: Ledger, books: Books) -> None:
-    """A message stored as sent, a coming, a going: each is a row, and only the first owes anybody anything."""
+    """A message stored as sent, a coming, a going: each is a row, none of them owes anybody anything yet."""
     ledger.offline(B, 2, at=5)
     for identity, status in (("m7", "sent"), ("m8", "delivered")):
         message = Message(id=identity, delivery=Delivery(status=cast(DeliveryStatus, status)))
