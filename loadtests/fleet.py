@@ -145,6 +145,7 @@ class Member:
     index: int = -1
     phase: Phase = Phase.IDLE
     last: Snapshot | None = None
+    owed: list[Owed] = field(default_factory=list)
     lost: int = 0  # when it was last heard before it was lost
     fetched: str | None = None  # "": its files were brought here; else why they could not be
 
@@ -179,6 +180,8 @@ class Crew:
             member.seq = said.seq
             if member.index >= 0 and said.run == self.run and self.run:
                 member.phase, member.last = max(member.phase, said.phase), said
+                if said.phase == Phase.QUIET:
+                    member.owed = said.owed  # kept, because one that has closed is not asked again
             elif said.run and said.run != self.run:
                 self.foreign += 1
             elif said.complaint and member.index >= 0:
@@ -205,7 +208,7 @@ class Crew:
         )
 
     def _owed_by_others(self, member: Member) -> list[Owed]:
-        return [owed for each in self.hands if each is not member and each.last for owed in each.last.owed]
+        return [owed for each in self.hands if each is not member for owed in each.owed]
 
     def fit(self) -> list[Member]:
         """Return the workers that could take part in a run, in the order in which they came."""
@@ -217,7 +220,13 @@ class Crew:
             each.index, each.name = -1, ""
         for index, (member, spec) in enumerate(zip(hands, specs, strict=True)):
             member.index, member.name = index, spec.order.name
-            member.phase, member.last, member.lost, member.fetched = Phase.IDLE, None, 0, None
+            member.phase, member.last, member.lost, member.fetched, member.owed = (
+                Phase.IDLE,
+                None,
+                0,
+                None,
+                [],
+            )
             member.heard = now
         self.hands, self.specs, self.run = hands, specs, specs[0].manifest.id
         self.wanted, self.steady_ns, self.arrivals_ns = Wanted.RUN, 0, 0

@@ -222,7 +222,7 @@ CANARY = "canary-3f9a77c1e5d04b8e"
 def test_workers_elsewhere_bring_what_they_wrote_and_strangers_are_refused(
     target: Target, scenario: Path, tmp_path: Path
 ) -> None:
-    """Two workers with disks of their own, a secret, and somebody who has it not: nothing is lost or let in."""
+    """Two workers with disks of their own, a secret, and somebody who has it not: nothing lost, nobody in."""
     secret, there, here = tmp_path / "secret", tmp_path / "there", tmp_path / "here"
     secret.write_text(CANARY)
     secret.chmod(0o600)
