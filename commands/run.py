@@ -115,6 +115,8 @@ def run(
                 "--plain is for the reference server; a target says by its address what it is"
             )
     users, seconds = users or plan.load.users, run_time or plan.load.run_time_s
+    with plain_errors():
+        _fits(users, fleet)
     options = load_options(scenario, out, users, spawn_rate or plan.load.spawn_rate, seconds)
     options += ["--seed", str(seed), *(word for each in settings for word in ("--set", each))]
     console = Console(stderr=as_json)
@@ -149,6 +151,16 @@ def _fleet(processes: int | None, expected: int | None, bind: str, secret_file: 
             f"--bind {host}: others reach it: give --secret-file FILE, here and to workers"
         )
     return generator.Fleet(processes or 0, expected or 0, host, port, secret_file or "")
+
+
+def _fits(users: int, fleet: Fleet | None) -> None:
+    """Raise UsageError where this host has not the files or ports for its share of the people."""
+    from loadtests.doctor import misfit
+
+    processes = fleet.processes if fleet else 1
+    here = -(-users * processes // max(fleet.expected, processes)) if fleet and processes else users
+    if processes and (wrong := misfit(processes, here)):
+        raise click.UsageError(f"{here} people on {processes} processes of this machine: {wrong}")
 
 
 def _serve(count: int, master: str, secret_file: str | None, options: list[str]) -> NoReturn:

@@ -18,7 +18,7 @@ import msgspec
 from gevent.event import Event as Bell
 from locust.env import Environment
 
-from loadtests import channel, clock, target
+from loadtests import channel, clock, doctor, target
 from loadtests.fetch import CHUNK, FETCH, chunk, listing, wanted
 from loadtests.fleet import LEASE, Command, Duty, File, Hello, Phase, Snapshot, Spec, Wanted
 from loadtests.master import MESSAGE
@@ -144,7 +144,11 @@ class Worker:
         gevent.spawn(work)
 
     def _open(self, spec: Spec) -> None:
-        self._run_id, self._complaint, self._last = spec.manifest.id, "", None
+        self._run_id, self._last = spec.manifest.id, None
+        self._complaint = doctor.misfit(1, -(-spec.order.users // spec.order.workers))
+        if self._complaint:
+            self.say()
+            return
         try:
             tls = target.tls_context(spec.target, authority=spec.authority)
             self._cast(spec)
