@@ -56,7 +56,7 @@ class VirtualUser(App):
 
     def _become_somebody(self) -> None:
         books = self.books
-        self.person = person(books.seed, books.next_person(), type=self.kind, tag=self.tag)
+        self.person = person(books.seed, books.next_person(self), type=self.kind, tag=self.tag)
         self.rng = dice(self.person)
         self.user = User()
         self.chats: dict[str, Chat] = {}
@@ -284,11 +284,8 @@ class Occupant(VirtualUser):
 
     abstract = True
 
-    def __init__(self, environment: Any) -> None:
-        self.room = self.books.next_room(type(self).__name__)
-        super().__init__(environment)
-
     def _become_somebody(self) -> None:
+        self.room = self.books.room(self)
         self.tag = f"{self.books.tag}r{self.room:03d}"
         super()._become_somebody()
 

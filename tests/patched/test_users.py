@@ -40,7 +40,7 @@ def senior(monkeypatch: pytest.MonkeyPatch) -> Senior:
         overlooked=0,
         seed=1,
         tag="t",
-        next_person=lambda: 0,
+        next_person=lambda _: 0,
         join=lambda _: 7,
     )
     monkeypatch.setattr(Senior, "books", books, raising=False)
