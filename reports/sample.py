@@ -1,7 +1,7 @@
 """What is written down about everything that happens in a run: instants and outcomes, never a latency.
 
-These instants describe one sample, all CLOCK_MONOTONIC nanoseconds of the generator's host (a worker on another
-host writes its own, and sealing turns them into the run's, see `reports.clocks`):
+These instants describe one sample, all CLOCK_MONOTONIC nanoseconds of the generator's host. Of several
+hosts each writes its own, and sealing turns them into the run's: see `reports.clocks`.
 
 - `intended`: when it should have begun (the end of the think time, or of the step before);
 - `sent`: stamped right before the first byte was written;
@@ -195,7 +195,7 @@ WAITS = pa.schema(
 )
 """One row per message that was stored for somebody who was away, and for each coming and going."""
 EXCHANGES = pa.schema([("at", pa.int64()), ("offset", pa.int64()), ("round_trip", pa.int64())])
-"""One row per exchange with the run's clock, by a worker that has another: offset = its own - the run's."""
+"""One row per exchange with the run's clock, of a worker that has another: see `reports.clocks`."""
 
 PARTS: dict[str, pa.Schema] = {
     "samples": SAMPLES,
@@ -208,6 +208,12 @@ PARTS: dict[str, pa.Schema] = {
     "exchanges": EXCHANGES,
 }
 """What each worker writes in a run: `parts/<worker>.<name>.arrow`, later `<name>/<worker>.parquet`."""
+
+INSTANTS = (
+    *("intended", "sent", "settled", "first", "arrived", "seen"),
+    *("at", "due", "woken", "began", "ended"),
+)
+"""The columns of parts that are instants, 0 where there is none."""
 
 DELIVERIES = pa.schema(
     [
