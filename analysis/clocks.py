@@ -1,9 +1,9 @@
 """Deliveries by the clocks they were stamped with: sent and arrived by one clock, or across two.
 
-Where sender and recipient sat at workers with one clock, a fan-out latency has no error but that of its stamps.
-Across two clocks it may be wrong by the bounds of both against the run's (`reports.clocks`), and so may any of
-its quantiles. A quantile below three times that is no figure: what is certain is that it is at most itself and
-the bound, and that limit stands in its place.
+Where sender and recipient sat at workers with one clock, a fan-out latency has no error but that of its
+stamps. Across two clocks it may be wrong by the bounds of both against the run's (`reports.clocks`), and so
+may any of its quantiles. A quantile below three times that is no figure: what is certain is that it is at
+most itself and the bound, and that limit stands in its place.
 """
 
 from __future__ import annotations

@@ -232,7 +232,7 @@ def _clock(stamping: Stamping) -> Rule:
 
 
 def _compared(manifest: Manifest) -> Rule:
-    """Whether a delivery across clocks was on time is told by them, so their error has to be small beside it."""
+    """What is across clocks was on time by both of them: their error has to be small beside the deadline."""
     limit = round(BOUND * manifest.deadline_ns)
     bounds = {clock.id: clock.bound_ns for clock in manifest.clocks}
     found = {name: bounds[clock] for name, clock in clock_ids(manifest).items() if clock in bounds}

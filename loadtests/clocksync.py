@@ -1,17 +1,18 @@
 """What time is it at the master? Asked over UDP by workers whose clock is another, as long as a run lasts.
 
-The master answers (`Responder`), a worker asks (`Prober`) eight times in a row and keeps the quickest round trip:
-once a second at first, then every five. Both have the kernel stamp what they receive, so that it does not matter
-how busy they are. `reports.clocks` makes a line of the exchanges and says how wrong it can be.
+The master answers (`Responder`), a worker asks (`Prober`) eight times in a row and keeps the quickest round
+trip: once a second at first, then every five. Both have the kernel stamp what they receive, so that it does
+not matter how busy they are. `reports.clocks` makes a line of the exchanges and says how wrong it can be.
 
 Rules for what comes in, since anybody can send a datagram:
 
 - Each has one size and is signed with the run's secret (HMAC-SHA256). Anything else is dropped and counted.
-- An answer is as large as its question: nobody is flooded through us. It fits only a question that is open, once.
+- An answer is as large as its question: nobody is flooded through us. It fits only a question that is open,
+  once.
 - At most so many are looked at in one turn of the loop.
 
-Processes of one host share CLOCK_MONOTONIC, unless they are in different time namespaces (time_namespaces(7)):
-who has the master's `identity` need not ask.
+Processes of one host share CLOCK_MONOTONIC, unless they are in different time namespaces
+(time_namespaces(7)): who has the master's `identity` need not ask.
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ class Prober:
     def __init__(
         self, host: str, port: int, *, secret: bytes, on_exchange: Callable[[int, int, int], None]
     ) -> None:
-        """`on_exchange` gets (at, offset, round trip) of the best of each burst: see `reports.sample.EXCHANGES`."""
+        """`on_exchange` gets of the best of each burst a row of `reports.sample.EXCHANGES`."""
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
         self._secret, self._tell = secret, on_exchange
         self._stamped = _Stamped(family)
@@ -194,7 +195,7 @@ class Prober:
 
 
 def identity() -> str:
-    """Return what tells this clock from all others: the boot and the time namespace; "" where nobody can say."""
+    """Return what tells this clock from all others, boot and time namespace; "" where nobody can say."""
     try:
         return f"{clock.boot_id()}:{os.readlink('/proc/self/ns/time')}" if clock.boot_id() else ""
     except OSError:

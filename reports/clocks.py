@@ -1,17 +1,18 @@
-"""One clock for all tables of a run: from exchanges between two clocks to a line, and how wrong it may be. Pure.
+"""One clock for all tables of a run: from exchanges of two clocks to a line, and how wrong it is. Pure.
 
-Two clocks of different hosts differ by an offset that drifts. A worker whose clock is not the run's asks again
-and again what time it is there. Of the four instants of such an exchange (RFC 5905, section 8)
+Two clocks of different hosts differ by an offset that drifts. A worker whose clock is not the run's asks
+again and again what time it is there. Of the four instants of such an exchange (RFC 5905, section 8)
 
     asked (here)  ->  heard (there)  ->  answered (there)  ->  told (here)
 
-follows offset = ((asked - heard) + (told - answered)) / 2, here minus there, which is wrong by at most half of
-the round trip (told - asked) - (answered - heard), however unlike the two ways are.
+follows offset = ((asked - heard) + (told - answered)) / 2, here minus there, which is wrong by at most half
+of the round trip (told - asked) - (answered - heard), however unlike the two ways are.
 
-Between two exchanges the offset is taken for a straight line, fitted to those half a minute around whose round
-trips are the shortest. Where the truth is a line too, so is the error of the fit, which is hence nowhere larger
-than at the exchanges: half of a round trip, and by how much the line misses what that exchange said. That is the
-bound. Beyond the first and last exchange the two ends of the error may draw apart, and the bound grows with it.
+Between two exchanges the offset is taken for a straight line, fitted to those half a minute around whose
+round trips are the shortest. Where the truth is a line too, so is the error of the fit, which is hence
+nowhere larger than at the exchanges: half of a round trip, and by how much the line misses what that
+exchange said. That is the bound. Beyond the first and last exchange the two ends of the error may draw
+apart, and the bound grows with it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ Floats = NDArray[np.float64]
 
 SECOND = 1_000_000_000
 REACH = 30 * SECOND
-"""Exchanges as near as this make one line: quartz keeps its rate for longer, NTP changes it about as often."""
+"""Exchanges as near as this make one line: for so long quartz, and mostly NTP too, keeps its rate."""
 
 STEP = 10 * SECOND
 MARGIN = 5 * SECOND
@@ -37,7 +38,7 @@ GOOD = 2
 """An exchange counts when its round trip is at most so many times the shortest around."""
 
 WANDER = 1e-4
-"""By how much two clocks may drift apart where a single exchange says nothing of it: 100 ppm, as quartz may."""
+"""By how much two clocks drift apart at most, where one exchange alone can't tell: 100 ppm, as of quartz."""
 
 
 def exchange(asked: int, heard: int, answered: int, told: int) -> tuple[int, int]:

@@ -68,8 +68,8 @@ def build_tables(
 ) -> tuple[dict[str, dict[str, int]], int]:
     """Write every table of a run, and return (rows found by worker and table, when the run ended).
 
-    lines: those of `read_clocks`. ended_ns left out: the last instant of any part, or the origin. Raises ArtefactError when a part is of
-    another run, or the disk is full.
+    lines: those of `read_clocks`. ended_ns left out: the last instant of any part, or the origin. Raises
+    ArtefactError when a part is of another run, or the disk is full.
     """
     found: dict[str, dict[str, int]] = {}
     last: dict[str, int] = {}  # instant that each worker recorded

@@ -80,7 +80,7 @@ def test_a_clock_that_is_behind_is_found_so() -> None:
 
 
 def test_strangers_get_no_answer_and_do_no_harm(responder: Responder) -> None:
-    """Empty, short, long, unsigned, wrongly signed, an answer instead of a question: counted, never answered."""
+    """Empty, short, long, unsigned, wrongly signed, no question: counted, never answered."""
     good = packed(ASKS, 7, 0, 0, secret=SECRET)
     bad = [
         b"",

@@ -1,4 +1,4 @@
-"""Whatever the network does, an instant that was brought to the run's clock is wrong by no more than the bound."""
+"""Whatever the network does, an instant brought to the run's clock is wrong by no more than the bound."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MINUTE = 60 * SECOND
 
 
 class Link:
-    """A clock that is ahead of the run's by `offset` and gains `drift_ppb`, seen over a link with these delays."""
+    """A clock ahead of the run's by `offset` that gains `drift_ppb`, seen over a link with these delays."""
 
     def __init__(self, *, offset: int, drift_ppb: int, seed: int, there: int, back: int, jitter: int) -> None:
         self.offset, self.drift_ppb, self.rng = offset, drift_ppb, Random(seed)
@@ -60,7 +60,7 @@ links = st.builds(
 def test_no_instant_is_wrong_by_more_than_the_bound(
     link: Link, begin: int, gaps: list[int], data: st.DataObject
 ) -> None:
-    """Drift, unlike ways, jitter and long silences: the bound holds from before the first to after the last."""
+    """Drift, unlike ways, jitter, long silences: it holds from before the first to after the last."""
     at = np.cumsum([begin, *gaps]).tolist()
     found = through([link.asked(each) for each in at])
     assert found is not None
