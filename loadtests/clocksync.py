@@ -24,6 +24,7 @@ import secrets
 import socket
 import struct
 from collections.abc import Callable
+from functools import cache
 
 import gevent
 from gevent import get_hub
@@ -92,7 +93,8 @@ class Responder:
     """Tells whoever knows the secret what time it is here, until it is stopped."""
 
     def __init__(self, host: str, port: int = 0, *, secret: bytes) -> None:
-        """Listen there. Raises OSError where that is not possible."""
+        """Listen there; "*" is on all addresses. Raises OSError where that is not possible."""
+        host = "0.0.0.0" if host == "*" else host  # noqa: S104  as whoever gave it meant it
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
         self._secret = secret
         self._stamped = _Stamped(family)
@@ -142,6 +144,7 @@ class Prober:
         self._stamped = _Stamped(family)
         self._stamped.socket.connect(address)
         self.exchanges = self.unanswered = self.refused = 0
+        self.offset: int | None = None  # by the last exchange
         self._greenlet = gevent.spawn(self._run)
 
     def stop(self) -> None:
@@ -160,7 +163,8 @@ class Prober:
         self.unanswered += BURST - len(found)
         if found:
             self.exchanges += 1
-            self._tell(*min(found, key=lambda each: each[2]))
+            at, self.offset, trip = min(found, key=lambda each: each[2])
+            self._tell(at, self.offset, trip)
 
     def _ask(self) -> tuple[int, int, int] | None:
         """Return (at, offset, round trip) of one exchange; None where no answer came in time."""
@@ -194,9 +198,11 @@ class Prober:
         return None
 
 
+@cache
 def identity() -> str:
-    """Return what tells this clock from all others, boot and time namespace; "" where nobody can say."""
+    """Return what tells this clock from all others: boot and time namespace; else it is this process's own."""
     try:
-        return f"{clock.boot_id()}:{os.readlink('/proc/self/ns/time')}" if clock.boot_id() else ""
+        space = os.readlink("/proc/self/ns/time")
     except OSError:
-        return ""
+        space = ""  # a system without time namespaces
+    return f"{clock.boot_id() or secrets.token_hex(16)} {space}".strip()

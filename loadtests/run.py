@@ -16,7 +16,8 @@ from typing import Any, Protocol
 import gevent
 import msgspec
 
-from loadtests import cast, clock, head
+from loadtests import cast, channel, clock, head
+from loadtests.clocksync import Prober
 from loadtests.dispatch import Dispatcher
 from loadtests.fanout import Ledger
 from loadtests.health import Health, every_second
@@ -60,6 +61,7 @@ class Run:
         self.left = ""  # why this worker ended before the run
         self.troubles: list[str] = []  # mistakes of our own: they make the run invalid
         self._me = head.identity(order.name)
+        self._prober: Prober | None = None
         self._seats = cast.Seats(order.kinds, order.worker, order.workers)
         self._sockets = 0
         self._people: dict[Participant, cast.Seat] = {}
@@ -89,6 +91,16 @@ class Run:
         found = Dispatcher(own, self.recorder, waiting=waiting, on_drop=self._drop)
         found.books.plan_hash = whole.hash
         return found
+
+    def compare_clocks(self, host: str, port: int) -> None:
+        """Ask the run's clock for the time as long as this is on: ours is another."""
+        self._prober = Prober(host, port, secret=channel.secret, on_exchange=self.recorder.exchange)
+
+    def here(self, at: int) -> int:
+        """Return an instant of the run's clock by ours; now, while nothing is known of the run's."""
+        if self._prober is None:
+            return at
+        return clock.now() if self._prober.offset is None else at + self._prober.offset
 
     def _drop(self) -> None:
         self.health.dropped += 1
@@ -234,6 +246,8 @@ class Run:
     def close(self) -> Statement:
         """Say goodbye on all sockets, write everything, and return the last statement. Call once."""
         gevent.joinall([gevent.spawn(user.close_socket) for user in self._people])
+        if self._prober is not None:
+            self._prober.stop()
         self._ticker.kill()
         self.health.stop()
         self._tick()

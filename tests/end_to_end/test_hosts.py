@@ -7,14 +7,22 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from analysis import verdict
+from analysis.formats import fmt_ms
+from analysis.frames import Frames
+from analysis.stats import quantile
+from analysis.verdict import Word
 from reports import clocks
+from reports.artefact import Run
 from reports.sample import EXCHANGES
+from tests.end_to_end.conftest import LONG, command
 from tests.end_to_end.hosts import Host
 
 pytestmark = pytest.mark.end_to_end
@@ -99,3 +107,53 @@ def test_nothing_of_the_hosts_is_left(hosts: Hosts) -> None:
         fail()
     assert [process.returncode is not None for process in running] == [True]
     assert present() == before
+
+
+def test_workers_with_another_clock_measure_on_the_run_s(
+    hosts: Hosts, scenario: Path, tmp_path: Path
+) -> None:
+    """One is 250 ms ahead: the p50 across clocks is the one of the true offset, within the bound."""
+    secret = tmp_path / "secret"
+    secret.write_text("s" * 32)
+    secret.chmod(0o600)
+    with hosts("target", "master", "one", "other", clocks={"other": AHEAD}) as found:
+        place = found["target"].address
+        serving = ("-m", "talkamie.server", "--port", "0", "--host", place)
+        server = found["target"].start(sys.executable, *serving)
+        assert server.stdout is not None
+        ready = json.loads(server.stdout.readline())
+        told = ("--bind", found["master"].address, "--expect-workers", "2", "--secret-file", str(secret))
+        where = ("--target", ready["https"], "--socket", ready["wss"], "--ca", ready["ca"], "--allow-private")
+        out = ("--out", str(tmp_path / "runs"), "--no-page")
+        master = found["master"].start(*command("run", str(scenario), "--master", *told, *where, *out))
+        for name in ("one", "other"):
+            to = ("--master-host", found["master"].address, "--secret-file", str(secret))
+            found[name].start(*command("run", "--worker", *to, "--out", str(tmp_path / name)))
+        said, complaint = master.communicate(timeout=LONG)
+    run = Run.open("latest", root=tmp_path / "runs")
+    judged = verdict.judge(run)
+    assert judged.verdict is Word.PASS, said + complaint
+    (clock,) = run.manifest.clocks
+    assert clock.bound_ns is not None
+    assert clock.bound_ns <= LIMIT
+    ahead = next(worker.name for worker in run.manifest.workers if worker.clock == clock.id)
+    apart = {row.across: row for row in judged.clocks_apart if row.operation == "chat.delivered"}
+    assert apart[True].fanout.n
+    assert apart[False].fanout.n
+    assert f"wrong by {fmt_ms(clock.bound_ns)} at most" in said
+    assert {(row.sent_by, row.worker) for row in judged.worker_pairs} == {("w1", "w2"), ("w2", "w1")}
+
+    frame = Frames(run).fanout
+    frame = frame[(frame["operation"] == "chat.delivered") & (frame["sent_by"] != frame["worker"])]
+    true = frame["service"].to_numpy(copy=True)
+    exchanges = run.exchanges()
+    by_its_own = exchanges["at"].to_numpy() + AHEAD
+    line = clocks.line(exchanges.set_column(0, "at", pa.array(by_its_own)).drop_columns("worker"))
+    assert line is not None
+    for end, name, sign in (("sent_by", "sent", -1), ("worker", "arrived", 1)):
+        there = (frame[end] == ahead).to_numpy()
+        wrong = line.offset_at(frame[name].to_numpy() + AHEAD) - AHEAD
+        true = true + np.where(there, sign * np.rint(wrong).astype(np.int64), 0)
+    reported = apart[True].fanout.p50
+    assert reported is not None
+    assert abs(quantile(true, 0.5) - reported.value) <= clock.bound_ns
