@@ -200,7 +200,7 @@ class Prober:
 
 @cache
 def identity() -> str:
-    """Return what tells this clock from all others: boot and time namespace; else it is this process's own."""
+    """Return what tells this clock from all others: boot and time namespace; else one of its own."""
     try:
         space = os.readlink("/proc/self/ns/time")
     except OSError:
