@@ -199,6 +199,7 @@ class Run:
         )
         realtime = engine().realtime
         stamping = book.Clock(
+            id=self._me.clock,
             stamps=engine().stamps,
             realtime_offset_ns=realtime.offset,
             steps_ns=self._steps,

@@ -159,7 +159,7 @@ class Worker:
             self._plan = plan_hash(spec.scenario, spec.order)
             self._phase = Phase.READY
             if spec.manifest.clock.id != self._hello.clock:
-                self.run.compare_clocks(self._environment.parsed_options.master_host, spec.clock_port)
+                self.run.compare_clocks(self._runner.master_host, spec.clock_port)
             self._begin(self.run)
         self.say()
 

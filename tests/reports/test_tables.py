@@ -103,9 +103,10 @@ def test_deliveries_between_clocks_take_as_long_as_they_did(
         ends = [clocks[row[name]][0] for name in ("sent_by", "worker")]
         bound = sum(bounds.get(end) or 0 for end in ends) if ends[0] != ends[1] else 2
         assert abs(row["arrived"] - row["sent"] - FLIGHT) <= bound
-    found = {clock.id: (clock.drift_ppb, clock.exchanges) for clock in run.manifest.clocks}
-    assert found["near"] == (pytest.approx(near[1], abs=12), 11)
-    assert found["far"] == (pytest.approx(far[1], abs=12), 22), "two workers asked"
+    told = {clock.id: clock for clock in run.manifest.clocks}
+    assert told["near"].drift_ppb == pytest.approx(near[1], abs=12)
+    assert told["far"].drift_ppb == pytest.approx(far[1], abs=12)
+    assert (told["near"].exchanges, told["far"].exchanges) == (11, 22), "two workers asked for one"
 
 
 def make_manifest(**fields: Any) -> Manifest:
