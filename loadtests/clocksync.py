@@ -1,8 +1,8 @@
 """What time is it at the master? Asked over UDP by workers whose clock is another, as long as a run lasts.
 
-The master answers (`Responder`), a worker asks (`Prober`) eight times in a row and keeps the quickest round
-trip: once a second at first, then every five. Both have the kernel stamp what they receive, so that it does
-not matter how busy they are. `reports.clocks` makes a line of the exchanges and says how wrong it can be.
+The master answers (`Responder`), a worker asks (`Prober`), once a second eight times in a row, and keeps the
+quickest round trip. Both have the kernel stamp what they receive, so that it does not matter how busy they
+are. `reports.clocks` makes a line of the exchanges and says how wrong it can be.
 
 Rules for what comes in, since anybody can send a datagram:
 
@@ -36,10 +36,7 @@ from reports.clocks import exchange
 
 ASKS, ANSWERS = 1, 2
 BURST = 8
-EAGER = 5
-"""So many exchanges come a second apart, so that short runs have a line too."""
-
-EAGER_S, PERIOD_S, PATIENCE_S = 1.0, 5.0, 0.2
+PERIOD_S, PATIENCE_S = 1.0, 0.2
 A_TURN = 64
 
 _FIELDS = struct.Struct("!4sBQqq")  # what it is, whether it asks or answers, nonce, heard, answered
@@ -156,7 +153,7 @@ class Prober:
     def _run(self) -> None:
         while True:
             self._burst()
-            gevent.sleep(EAGER_S if self.exchanges < EAGER else PERIOD_S)
+            gevent.sleep(PERIOD_S)
 
     def _burst(self) -> None:
         found = [each for _ in range(BURST) if (each := self._ask())]

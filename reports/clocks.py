@@ -31,8 +31,8 @@ REACH = 30 * SECOND
 """Exchanges as near as this make one line: for so long quartz, and mostly NTP too, keeps its rate."""
 
 STEP = 10 * SECOND
-MARGIN = 5 * SECOND
-"""For as long as this before the first exchange and after the last one the bound holds too."""
+MARGIN = 2 * SECOND
+"""The bound holds for so long before the first exchange and after the last: who is killed had one just before."""
 
 GOOD = 2
 """An exchange counts when its round trip is at most so many times the shortest around."""

@@ -132,7 +132,7 @@ def test_a_master_that_does_not_answer_costs_nothing_but_the_exchange(
 ) -> None:
     """Nobody listens, then somebody does: the prober goes on asking, and finds it."""
     monkeypatch.setattr(clocksync, "PATIENCE_S", 0.01)
-    monkeypatch.setattr(clocksync, "EAGER_S", 0.01)
+    monkeypatch.setattr(clocksync, "PERIOD_S", 0.01)
     with stranger() as silent:
         port = silent.getsockname()[1]
         told = Event()
