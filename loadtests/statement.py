@@ -106,11 +106,7 @@ def arrivals(said: Iterable[Statement]) -> book.Arrivals | None:
 
 
 def clock(own: book.Clock, said: Sequence[Statement]) -> book.Clock:
-def clock(own: book.Clock, said: Sequence[Statement]) -> book.Clock:
     """Return the run's clock, and how instants were stamped: by the least exact.
-
-    A step is seen by every worker of a host.
-    """
 
     A step is seen by every worker of a host.
     """

@@ -32,7 +32,7 @@ REACH = 30 * SECOND
 
 STEP = 10 * SECOND
 MARGIN = 2 * SECOND
-"""The bound holds for so long before the first exchange and after the last: who is killed had one just before."""
+"""The bound holds for so long before the first exchange and after the last: longer than between two."""
 
 GOOD = 2
 """An exchange counts when its round trip is at most so many times the shortest around."""

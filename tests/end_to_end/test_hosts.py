@@ -127,7 +127,7 @@ def test_workers_with_another_clock_measure_on_the_run_s(
         master = found["master"].start(*command("run", str(scenario), "--master", *told, *where, *much))
         for name in ("one", "other"):
             to = ("--master-host", found["master"].address, "--secret-file", str(secret))
-            found[name].start(*command("run", "--worker", *to, "--out", str(tmp_path / name)))
+            found[name].start(*command("run", "--worker", "--own-disk", *to, "--out", str(tmp_path / name)))
         said, complaint = master.communicate(timeout=LONG)
     run = Run.open("latest", root=tmp_path / "runs")
     judged = verdict.judge(run)

@@ -6,7 +6,7 @@ from random import Random
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reports.clocks import MARGIN, SECOND, Line, exchange, line
@@ -57,6 +57,7 @@ links = st.builds(
     gaps=st.lists(st.integers(SECOND, 5 * MINUTE), max_size=40),
     data=st.data(),
 )
+@settings(deadline=None)
 def test_no_instant_is_wrong_by_more_than_the_bound(
     link: Link, begin: int, gaps: list[int], data: st.DataObject
 ) -> None:
@@ -70,6 +71,7 @@ def test_no_instant_is_wrong_by_more_than_the_bound(
 
 
 @given(link=links)
+@settings(deadline=None)
 def test_a_quiet_link_has_a_bound_of_about_half_its_round_trip(link: Link) -> None:
     """Without jitter the line fits every exchange, and only the two ways remain unknown."""
     link.jitter = 1
