@@ -98,9 +98,13 @@ class Run:
 
     def here(self, at: int) -> int:
         """Return an instant of the run's clock by ours; now, while nothing is known of the run's."""
-        if self._prober is None:
-            return at
-        return clock.now() if self._prober.offset is None else at + self._prober.offset
+        unknown = self._prober is not None and self._prober.offset is None
+        return clock.now() if unknown else at + self._ahead
+
+    @property
+    def _ahead(self) -> int:
+        """By how much our clock is ahead of the run's, as far as is known."""
+        return (self._prober.offset or 0) if self._prober is not None else 0
 
     def _drop(self) -> None:
         self.health.dropped += 1
@@ -154,7 +158,7 @@ class Run:
     def event(self, kind: str, **fields: Any) -> None:
         """Add a line to events.jsonl."""
         try:
-            book.append_event(self.folder, kind, clock.now(), **fields)
+            book.append_event(self.folder, kind, clock.now() - self._ahead, **fields)
         except book.ArtefactError as error:
             self.trouble(str(error))
 
