@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from analysis.clocks import ApartFigures
 from analysis.fanouts import Times
 from analysis.figures import OperationFigures
 from analysis.formats import fmt_count, fmt_ms, fmt_rate, fmt_share, fmt_span
@@ -42,6 +43,13 @@ def groups(verdict: Verdict) -> Iterator[tuple[str, list[Row]]]:
     ]
     if delivered:
         yield "deliveries (failed: lost)", delivered
+    for across in (False, True):
+        some = [row for row in verdict.clocks_apart if row.across is across]
+        if some:
+            error = "clocks compared by nobody"
+            if all(row.bound is not None for row in some):
+                error = f"wrong by {fmt_ms(max(row.bound or 0 for row in some))} at most"
+            yield f"across clocks, {error}" if across else "on one clock", [_apart(row) for row in some]
 
 
 def _half(row: OperationFigures) -> str:
@@ -144,6 +152,15 @@ def _verdict_lines(verdict: Verdict) -> list[str]:
 def _row(operation: str, count: int, failed: int, times: Times) -> Row:
     shown = [fmt_ms(each.value if each else None) for each in (times.p50, times.p95, times.p99)]
     return (f"  {_printable(operation)}", fmt_count(count), fmt_count(failed), *shown, fmt_ms(times.max))
+
+
+def _apart(row: ApartFigures) -> Row:
+    name, count, failed, p50, p95, p99, most = _row(row.operation, row.arrived, row.lost, row.fanout)
+    p50, p99 = (
+        f"≤ {fmt_ms(limit)}" if limit is not None else shown
+        for limit, shown in ((row.p50_limit, p50), (row.p99_limit, p99))
+    )
+    return name, count, failed, p50, p95, p99, most
 
 
 def _aligned(row: Row, widths: list[int]) -> str:

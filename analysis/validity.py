@@ -29,7 +29,7 @@ from analysis import stats
 from analysis.figures import DeliveryFigures, OperationFigures, Resources, Stamping
 from analysis.formats import fmt_count, fmt_ms, fmt_share
 from analysis.frames import values
-from reports.manifest import imbalance
+from reports.manifest import clock_ids, imbalance
 
 if TYPE_CHECKING:
     from reports.manifest import Manifest, Worker
@@ -50,6 +50,9 @@ WAITED = 0.25
 
 BUSY = 0.5
 """Share of the time at work, or waiting for a core, from which on less work would help."""
+
+BOUND = 0.02
+"""Share of a delivery's deadline by which a clock may be wrong."""
 
 STAMPS = ("wire", "epoll", "callback")
 """How arrivals may have been stamped, the most exact first."""
@@ -88,6 +91,7 @@ def rules(
         _recorders(manifest),
         _stamps(stamping),
         _clock(stamping),
+        _compared(manifest),
         _starts(manifest, resources),
         _lag(wakeups, resources, *_fastest(stamping, operations, ledger)),
         _cores(resources),
@@ -224,6 +228,25 @@ def _clock(stamping: Stamping) -> Rule:
         figure=f"{fmt_count(steps)} steps, the largest of {fmt_ms(abs(stamping.largest_step))}"
         if steps
         else "0 steps",
+    )
+
+
+def _compared(manifest: Manifest) -> Rule:
+    """What is across clocks was on time by both of them: their error has to be small beside the deadline."""
+    limit = round(BOUND * manifest.deadline_ns)
+    bounds = {clock.id: clock.bound_ns for clock in manifest.clocks}
+    found = {name: bounds[clock] for name, clock in clock_ids(manifest).items() if clock in bounds}
+    unknown = [name for name, bound in found.items() if bound is None]
+    worst = max((bound for bound in found.values() if bound is not None), default=0)
+    figure = f"at most {fmt_ms(worst)} off" if found else "one clock"
+    if unknown:
+        figure = f"{', '.join(unknown)} never had an answer"
+    return _rule(
+        "clocks of all workers are known",
+        f"each compared with the run's, at most {fmt_ms(limit)} off",
+        "Times between workers can't be believed: let UDP through from the workers to the master.",
+        holds=not unknown and worst <= limit,
+        figure=figure,
     )
 
 

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, assert_never
 import msgspec
 from msgspec import Struct
 
-from analysis import figures, objectives, validity
+from analysis import clocks, figures, objectives, validity
+from analysis.clocks import ApartFigures, PairFigures
 from analysis.fanouts import SizeFigures
 from analysis.figures import (
     BadDelivery,
@@ -35,13 +36,13 @@ from analysis.frames import Frames
 from analysis.objectives import Objective, State
 from analysis.outages import Outage, outages
 from analysis.validity import Rule
-from reports.manifest import Arrivals, write_json
+from reports.manifest import Arrivals, OtherClock, write_json
 from scenarios.slo import COUNTS
 
 if TYPE_CHECKING:
     from reports.artefact import Run
 
-SCHEMA = 3
+SCHEMA = 4
 FILE = "verdict.json"
 
 
@@ -77,6 +78,9 @@ class Verdict(Struct, frozen=True):
     operations: list[OperationFigures]
     deliveries: list[DeliveryFigures]
     fanout_sizes: list[SizeFigures]  # of those kinds of delivery that had several sizes
+    clocks: list[OtherClock]  # that are not the run's
+    clocks_apart: list[ApartFigures]  # deliveries on one clock and across; of a run with several
+    worker_pairs: list[PairFigures]
     bad_deliveries: list[BadDelivery]
     outages: list[Outage]
     resources: Resources
@@ -119,6 +123,9 @@ def judge_frames(frames: Frames) -> Verdict:
         operations=operations,
         deliveries=ledger,
         fanout_sizes=figures.sizes(frames),
+        clocks=manifest.clocks,
+        clocks_apart=clocks.apart(frames),
+        worker_pairs=clocks.pairs(frames),
         bad_deliveries=figures.bad_deliveries(frames),
         outages=away,
         resources=resources,

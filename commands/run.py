@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 @click.option(
     "--ca", type=click.Path(exists=True, dir_okay=False), help="Authority of the target's certificate."
 )
+@click.option("--allow-private", is_flag=True, help="The target may be in a private network (10.1.2.3).")
 @click.option("--plain", is_flag=True, help="Reference server without TLS (http and ws).")
 @click.option(
     "--processes", type=click.IntRange(1, 256), help="Carry it out on so many workers of this machine."
@@ -76,6 +77,7 @@ def run(
     target: str | None,
     socket: str | None,
     ca: str | None,
+    allow_private: bool,
     plain: bool,
     processes: int | None,
     master: bool,
@@ -120,7 +122,7 @@ def run(
     options = load_options(scenario, out, users, spawn_rate or plan.load.spawn_rate, seconds)
     options += ["--seed", str(seed), *(word for each in settings for word in ("--set", each))]
     console = Console(stderr=as_json)
-    with plain_errors(), _target(target, socket, ca, plain=plain) as found:
+    with plain_errors(), _target(target, socket, ca, private=allow_private, plain=plain) as found:
         console.print(
             f"{plan.name}: {users} people for {seconds:g} s against {found.https} and {found.wss}",
             highlight=False,
@@ -184,14 +186,16 @@ def _place(text: str, option: str, port: int) -> tuple[str, int]:
 
 
 @contextmanager
-def _target(https: str | None, wss: str | None, ca: str | None, *, plain: bool) -> Iterator[Target]:
+def _target(
+    https: str | None, wss: str | None, ca: str | None, *, private: bool, plain: bool
+) -> Iterator[Target]:
     """Give the target that was asked for, looked at; the reference server ends when the block does."""
     from loadtests import target as targets
 
     server: Server | None = None
     try:
         if https and wss:
-            found = targets.address(https, wss, ca)
+            found = targets.address(https, wss, ca, private=private)
         else:
             server = targets.Server(*(["--plain"] if plain else []))
             found = server.ready()

@@ -61,6 +61,7 @@ class Hello(Struct, frozen=True, kw_only=True):
     pid: int
     host: str
     boot_id: str
+    clock: str  # id of the one that it reads
     suite: str
     git: str
     locust: str
@@ -99,6 +100,7 @@ class Spec(Struct, frozen=True, kw_only=True):
     order: Order
     scenario: Scenario
     target: Target
+    clock_port: int = 0  # where the coordinator tells the time to a worker with another clock (UDP)
     authority: str = ""  # PEM of whoever vouches for the target's certificates
 
 
@@ -265,6 +267,7 @@ class Crew:
                     pid=each.hello.pid,
                     host=each.hello.host,
                     boot_id=each.hello.boot_id,
+                    clock=each.hello.clock,
                     python=each.hello.python,
                 ),
                 clock=book.Clock(stamps="wire"),

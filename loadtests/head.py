@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from loadtests import clock, statement
+from loadtests import clock, clocksync, statement
 from loadtests.fleet import Hello
 from loadtests.statement import Statement
 from loadtests.target import Target
@@ -82,7 +82,7 @@ class Head:
         final.workers = [each.worker for each in said]
         final.refused_messages = refused
         if said:
-            final.clock, final.arrivals = statement.clock(said), statement.arrivals(said)
+            final.clock, final.arrivals = statement.clock(final.clock, said), statement.arrivals(said)
         counts = {
             name: sum(getattr(each, name) for each in said) for name in ("foreign", "strange", "overlooked")
         }
@@ -103,6 +103,7 @@ def identity(name: str) -> book.Worker:
         pid=os.getpid(),
         host=platform.node(),
         boot_id=clock.boot_id(),
+        clock=clocksync.identity(),
         python=platform.python_version(),
     )
 
@@ -114,6 +115,7 @@ def hello() -> Hello:
         pid=me.pid,
         host=me.host,
         boot_id=me.boot_id,
+        clock=me.clock,
         suite=ours.version,
         git=ours.git,
         locust=version("locust"),
@@ -152,7 +154,11 @@ def _first_manifest(
         plan_hash=plan_hash,
         users=users,
         deadline_ns=clock.ns(scenario.client.delivery_deadline_s),
-        clock=book.Clock(stamps=engine().stamps, realtime_offset_ns=engine().realtime.offset),
+        clock=book.Clock(
+            id=clocksync.identity(),
+            stamps=engine().stamps,
+            realtime_offset_ns=engine().realtime.offset,
+        ),
         machine=_machine(),
         versions={name: version(name) for name in _LIBRARIES},
     )

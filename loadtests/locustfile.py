@@ -60,6 +60,9 @@ def _options(parser: Any) -> None:
         "--ca", default=None, help="file with the authority of the target's certificate", **hidden
     )
     parser.add_argument(
+        "--allow-private", action="store_true", help="the target may be in a private network", **hidden
+    )
+    parser.add_argument(
         "--set",
         action="append",
         default=[],
@@ -151,10 +154,14 @@ def _target(options: Any) -> targets.Target:
     if options.looked_at:
         return msgspec.json.decode(options.looked_at, type=targets.Target)
     if options.target or options.socket:
-        return targets.preflight(targets.address(options.target, options.socket, options.ca))
+        return targets.preflight(_address(options))
     server = targets.Server()
     atexit.register(server.stop)
     return targets.preflight(server.ready())
+
+
+def _address(options: Any) -> targets.Target:
+    return targets.address(options.target, options.socket, options.ca, private=options.allow_private)
 
 
 def _cast(environment: Environment, scenario: workload.Scenario) -> None:

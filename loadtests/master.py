@@ -15,6 +15,7 @@ import msgspec
 from locust.env import Environment
 
 from loadtests import channel, clock, statement
+from loadtests.clocksync import Responder
 from loadtests.fetch import Fetcher
 from loadtests.fleet import Command, Crew, Hello, Member, Phase, Snapshot, Spec, Wanted
 from loadtests.head import Head
@@ -59,6 +60,7 @@ class Master:
         self._head: Head | None = None
         self._users = self._stopped = 0
         self._note = ""
+        self._time: Responder | None = None
         self.misfits = 0  # messages of a worker that could not be understood
         assert environment.runner is not None
         self._runner: Any = environment.runner
@@ -104,6 +106,7 @@ class Master:
             tag=order.tag,
         )
         authority = Path(self._target.ca).read_text() if self._target.ca else ""
+        self._tell_time(hands)
         specs = [
             Spec(
                 manifest=head.manifest,
@@ -111,6 +114,7 @@ class Master:
                 order=msgspec.structs.replace(order, name=f"w{index + 1}", worker=index, workers=len(hands)),
                 scenario=self._scenario,
                 target=self._target,
+                clock_port=self._time.port if self._time else 0,
                 authority=authority,
             )
             for index in range(len(hands))
@@ -141,6 +145,13 @@ class Master:
         if len(found := fit()) < enough:
             raise MasterError(f"{enough} workers were expected, {len(found)} have said who they are")
         return found
+
+    def _tell_time(self, hands: list[Member]) -> None:
+        """Be there for those who have another clock, at the port that they know, but over UDP."""
+        if self._time is None and any(each.hello.clock != self._crew.mine.clock for each in hands):
+            options: Any = self._environment.parsed_options
+            port = self._runner.server.port
+            self._time = Responder(options.master_bind_host, port, secret=channel.secret)
 
     def _refusals(self) -> list[str]:
         return [each.refusal for each in self._crew.members.values() if each.refusal]
@@ -239,6 +250,7 @@ class Master:
         head.interrupted = interrupted
         try:
             refused = channel.traffic.refused + self.misfits + self._crew.foreign
+            refused += self._time.refused if self._time else 0
             return head.close(self._said(), stopped=self._stopped, refused=refused)
         finally:
             self._crew.want(Wanted.RELEASE)

@@ -114,6 +114,10 @@ class Recorder:
         """Add one wake-up of the probe in our event loop."""
         self._rows["wakeups"].append((due, woken))
 
+    def exchange(self, at: int, offset: int, round_trip: int) -> None:
+        """Add an exchange with the run's clock."""
+        self._rows["exchanges"].append((at, offset, round_trip))
+
     def lags(self) -> tuple[list[int], list[int], list[int]]:
         """Return loop, send and read lags, in ns, of what the next flush will write, or of a part of it.
 

@@ -16,7 +16,8 @@ from typing import Any, Protocol
 import gevent
 import msgspec
 
-from loadtests import cast, clock, head
+from loadtests import cast, channel, clock, head
+from loadtests.clocksync import Prober
 from loadtests.dispatch import Dispatcher
 from loadtests.fanout import Ledger
 from loadtests.health import Health, every_second
@@ -60,6 +61,7 @@ class Run:
         self.left = ""  # why this worker ended before the run
         self.troubles: list[str] = []  # mistakes of our own: they make the run invalid
         self._me = head.identity(order.name)
+        self._prober: Prober | None = None
         self._seats = cast.Seats(order.kinds, order.worker, order.workers)
         self._sockets = 0
         self._people: dict[Participant, cast.Seat] = {}
@@ -89,6 +91,20 @@ class Run:
         found = Dispatcher(own, self.recorder, waiting=waiting, on_drop=self._drop)
         found.books.plan_hash = whole.hash
         return found
+
+    def compare_clocks(self, host: str, port: int) -> None:
+        """Ask the run's clock for the time as long as this is on: ours is another."""
+        self._prober = Prober(host, port, secret=channel.secret, on_exchange=self.recorder.exchange)
+
+    def here(self, at: int) -> int:
+        """Return an instant of the run's clock by ours; now, while nothing is known of the run's."""
+        unknown = self._prober is not None and self._prober.offset is None
+        return clock.now() if unknown else at + self._ahead
+
+    @property
+    def _ahead(self) -> int:
+        """By how much our clock is ahead of the run's, as far as is known."""
+        return (self._prober.offset or 0) if self._prober is not None else 0
 
     def _drop(self) -> None:
         self.health.dropped += 1
@@ -142,7 +158,7 @@ class Run:
     def event(self, kind: str, **fields: Any) -> None:
         """Add a line to events.jsonl."""
         try:
-            book.append_event(self.folder, kind, clock.now(), **fields)
+            book.append_event(self.folder, kind, clock.now() - self._ahead, **fields)
         except book.ArtefactError as error:
             self.trouble(str(error))
 
@@ -187,6 +203,7 @@ class Run:
         )
         realtime = engine().realtime
         stamping = book.Clock(
+            id=self._me.clock,
             stamps=engine().stamps,
             realtime_offset_ns=realtime.offset,
             steps_ns=self._steps,
@@ -234,6 +251,8 @@ class Run:
     def close(self) -> Statement:
         """Say goodbye on all sockets, write everything, and return the last statement. Call once."""
         gevent.joinall([gevent.spawn(user.close_socket) for user in self._people])
+        if self._prober is not None:
+            self._prober.stop()
         self._ticker.kill()
         self.health.stop()
         self._tick()

@@ -105,12 +105,16 @@ def arrivals(said: Iterable[Statement]) -> book.Arrivals | None:
     return total
 
 
-def clock(said: Sequence[Statement]) -> book.Clock:
-    """Return how instants were stamped: by the least exact. A step is seen by every worker of a host."""
+def clock(own: book.Clock, said: Sequence[Statement]) -> book.Clock:
+    """Return the run's clock, and how instants were stamped: by the least exact.
+
+    A step is seen by every worker of a host.
+    """
     clocks = [each.clock for each in said]
     total = book.Clock(
         stamps=max((each.stamps for each in clocks), key=STAMPS.index),
-        realtime_offset_ns=clocks[0].realtime_offset_ns,
+        id=own.id,
+        realtime_offset_ns=own.realtime_offset_ns,
         steps_ns=max((each.steps_ns for each in clocks), key=len),
     )
     for name in ("reads", "unstamped", "frames", "coalesced"):

@@ -32,6 +32,9 @@ from websockets.uri import parse_uri
 
 from talkamie.contract import ANONYMOUS_TOKEN, OPERATIONS
 
+PRIVATE = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")))
+"""RFC 1918 and RFC 4193: nobody's on the internet."""
+
 READY_TIMEOUT_S = 20
 PREFLIGHT_TIMEOUT_S = 5
 
@@ -65,8 +68,12 @@ class Target:
         return self.pid > 0
 
 
-def address(https: str, wss: str, ca: str | None = None) -> Target:
-    """Return the target at two addresses given by a person. Raises AddressError."""
+def address(https: str, wss: str, ca: str | None = None, *, private: bool = False) -> Target:
+    """Return the target at two addresses given by a person; `private`: others than this machine may be meant.
+
+    Raises AddressError for what is no such address, and TargetError for a host that load must not go to.
+    A host that is not this machine is given as a number, so that no name server says who gets the load.
+    """
     for name, url, schemes in (("--target", https, ("https", "http")), ("--socket", wss, ("wss", "ws"))):
         try:
             parts = urlsplit(url)
@@ -77,9 +84,17 @@ def address(https: str, wss: str, ca: str | None = None) -> Target:
             raise AddressError(f"{name} {url!r:.300}: expected {schemes[0]}://HOST[:PORT]/…")
         if parts.username or parts.password:
             raise AddressError(f"{name}: no user or password in an address; people sign in with their own")
-        if not is_loopback(parts.hostname):
-            raise AddressError(
+        if is_loopback(parts.hostname):
+            continue
+        if not _is_private(parts.hostname):
+            raise TargetError(
                 f"{name} {parts.hostname}: load goes to this machine only (127.0.0.0/8, ::1, localhost)"
+                " and, with --allow-private, to addresses of private networks (10.1.2.3)"
+            )
+        if not private:
+            raise TargetError(
+                f"{name} {parts.hostname}: load goes to this machine only; this is a private network: if you"
+                " may load that host, say so with --allow-private"
             )
     return Target(https.rstrip("/"), wss, ca)
 
@@ -92,6 +107,14 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _is_private(host: str) -> bool:
+    try:
+        place = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return any(place in network for network in PRIVATE)
 
 
 def tls_context(target: Target, *, authority: str = "") -> ssl.SSLContext | None:

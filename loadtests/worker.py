@@ -132,7 +132,7 @@ class Worker:
     def _follow(self, command: Command, run: Run) -> None:
         run.steady_from = command.steady_ns
         if command.arrivals_ns:
-            run.arrive_from(command.arrivals_ns)
+            run.arrive_from(run.here(command.arrivals_ns))
         if command.wanted >= Wanted.STOP and self._phase == Phase.READY and not self._at_work:
             self._work(self._stop)
         elif command.wanted >= Wanted.LISTEN and self._phase == Phase.QUIET and not self._at_work:
@@ -166,6 +166,8 @@ class Worker:
         else:
             self._plan = plan_hash(spec.scenario, spec.order)
             self._phase = Phase.READY
+            if spec.manifest.clock.id != self._hello.clock:
+                self.run.compare_clocks(self._runner.master_host, spec.clock_port)
             self._begin(self.run)
         self.say()
 

@@ -49,7 +49,7 @@ from reports.manifest import (
 )
 from reports.parts import PartReader, PartWriter, find_parts, read_closing
 from reports.sample import DELIVERIES, HISTOGRAMS, PARTS, RESOURCES
-from reports.tables import build_tables
+from reports.tables import build_tables, read_clocks
 
 __all__ = [
     "ArtefactError",
@@ -231,8 +231,9 @@ def _sealed(
 ) -> Manifest:
     _refuse_links(folder)
     parts = find_parts(folder)
+    ids, manifest.clocks, lines = read_clocks(manifest, parts)
     given = ended_ns if ended_ns is not None else manifest.ended_ns or None
-    found, ended = build_tables(folder, manifest, parts, ended_ns=given)
+    found, ended = build_tables(folder, manifest, parts, lines, ended_ns=given)
     workers = {worker.name: worker for worker in manifest.workers}
     for name in [worker.name for worker in manifest.workers if not worker.closed]:
         if (last := read_closing(folder, name)) is not None:
@@ -246,6 +247,7 @@ def _sealed(
             workers[part.worker] = worker
     for name, worker in workers.items():
         worker.found = found.get(name, {})
+        worker.clock = ids.get(name, worker.clock)
     manifest.workers = sorted(workers.values(), key=lambda worker: worker.name)
     manifest.ended_ns = max(ended, manifest.origin_ns, manifest.measured_from_ns)
     manifest.status = status or "partial"
@@ -312,6 +314,10 @@ class Run:
     def waits(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Return `WAITS` of all workers, and the column `worker`. columns: only these, in this order."""
         return self._of_workers("waits", columns)
+
+    def exchanges(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return `EXCHANGES` of all workers, and the column `worker`. columns: only these, in this order."""
+        return self._of_workers("exchanges", columns)
 
     def deliveries(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Return `DELIVERIES`, the ledger. columns: only these, in this order."""

@@ -170,6 +170,7 @@ class _Messages:
     key: Ints
     operation: Ints
     sender: Ints
+    worker: Ints
     recipient: Ints
     accepted: Ints
     intended: Ints
@@ -186,6 +187,7 @@ def _messages(sends: pa.Table, names: _Names) -> _Messages:
         "settled": _numbers(sends, "settled"),
         "intended": _numbers(sends, "intended"),
         "sender": names.sender,
+        "worker": names.sent_worker,
         # Of a message sent again, the best that is known counts: once confirmed, it is confirmed.
         "accepted": np.array([0, 2, 1])[np.clip(_numbers(sends, "accepted"), 0, 2)],
     }
@@ -328,6 +330,7 @@ def _arrived(
         "operation": names.arrived_operation,
         "sender": of(m.sender, near, is_sent, names.code(names.user, "")),
         "recipient": names.arrived_recipient,
+        "sent_by": of(m.worker, at, regular, names.code(names.worker, "")),
         "worker": names.arrived_worker,
         "socket": _numbers(arrivals, "socket"),
         "intended": of(m.intended, at, regular, 0),
@@ -372,6 +375,7 @@ def _missing(
         "operation": m.operation[every],
         "sender": m.sender[every],
         "recipient": m.recipient[every],
+        "sent_by": m.worker[every],
         "worker": np.concatenate([sockets.worker[socket], np.full(len(alone), names.code(names.worker, ""))]),
         "socket": np.concatenate([sockets.number[socket], np.full(len(alone), -1)]),
         "intended": m.intended[every],
@@ -429,6 +433,7 @@ def _table(rows: dict[str, NDArray[Any]], names: _Names) -> pa.Table:
         "operation": names.operation,
         "sender": names.user,
         "recipient": names.user,
+        "sent_by": names.worker,
         "worker": names.worker,
         "fate": pa.array([fate.value for fate in _FATES]),
     }

@@ -67,6 +67,7 @@ class ScenarioInfo(Struct, kw_only=True):
 class Clock(Struct, kw_only=True):
     """How instants were stamped."""
 
+    id: str = ""  # boot and time namespace that tell this clock from others; "": not known
     stamps: str  # "wire" (by the kernel), "epoll" or "callback"
     realtime_offset_ns: int = 0  # CLOCK_REALTIME - CLOCK_MONOTONIC at the start
     steps_ns: list[int] = []  # by how much the wall clock was set during the run
@@ -74,6 +75,18 @@ class Clock(Struct, kw_only=True):
     unstamped: Count = 0  # reads without a kernel stamp: stamped when the event loop was told
     frames: Count = 0  # that came with those reads
     coalesced: Count = 0  # frames that were read together with a later one: they have its stamp
+
+
+class OtherClock(Struct, kw_only=True):
+    """A clock of some workers that is not the run's; their instants were brought to the run's by sealing."""
+
+    id: str
+    exchanges: Count = 0  # in which they asked the run's clock
+    offset_ns: int = 0  # it minus the run's clock, when they asked first
+    drift_ppb: float = 0.0  # ns that it gained each second
+    bound_ns: Ns | None = (
+        None  # by so much may be wrong what was brought; null: nothing is known, nothing was
+    )
 
 
 class Machine(Struct, kw_only=True):
@@ -123,6 +136,7 @@ class Worker(Struct, kw_only=True):
     last_words_ns: Ns = 0  # when its coordinator last heard of one that it lost; 0: it did not lose it
     left: str = ""  # why it ended before the run did
     samples_at: str = ""  # host and folder of its samples, where they were not brought here
+    clock: str = ""  # id of the one that it reads; "": the run's
 
 
 class Manifest(Struct, kw_only=True):
@@ -150,6 +164,7 @@ class Manifest(Struct, kw_only=True):
     phases: list[Phase] = []
     workers: list[Worker] = []
     refused_messages: Count = 0  # to the coordinator: forged, of another run, or not to be understood
+    clocks: list[OtherClock] = []  # of the workers, but for the run's own
     versions: dict[str, str] = {}  # of the libraries that matter
 
 
@@ -176,6 +191,12 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     data = _encoded(manifest, path)
     _checked(data, path)
     _replace(path, data)
+
+
+def clock_ids(manifest: Manifest) -> dict[str, str]:
+    """Return by worker the id of the clock that it reads; "" is the run's own."""
+    own = manifest.clock.id
+    return {worker.name: "" if worker.clock == own else worker.clock for worker in manifest.workers}
 
 
 def imbalance(worker: Worker) -> dict[str, tuple[int, int]]:
@@ -298,6 +319,8 @@ def _contradictions(m: Manifest) -> Iterator[tuple[bool, str]]:
         yield came.late > came.achieved, f"arrivals: {came.late} late of {came.achieved} achieved"
     names = [worker.name for worker in m.workers]
     yield len(set(names)) < len(names), f"workers: {len(names)} workers, but only {len(set(names))} names"
+    known = {clock.id for clock in m.clocks}
+    yield len(known) < len(m.clocks), f"clocks: {len(m.clocks)} clocks, but only {len(known)} ids"
     for worker in m.workers:
         strange = sorted((set(worker.rows) | set(worker.found)) - set(PARTS))
         yield (

@@ -1,6 +1,7 @@
 """What is written down about everything that happens in a run: instants and outcomes, never a latency.
 
-These instants describe one sample, all CLOCK_MONOTONIC nanoseconds of the generator's host:
+These instants describe one sample, all CLOCK_MONOTONIC nanoseconds of the generator's host. Of several
+hosts each writes its own, and sealing turns them into the run's: see `reports.clocks`.
 
 - `intended`: when it should have begun (the end of the think time, or of the step before);
 - `sent`: stamped right before the first byte was written;
@@ -193,6 +194,8 @@ WAITS = pa.schema(
     ]
 )
 """One row per message that was stored for somebody who was away, and for each coming and going."""
+EXCHANGES = pa.schema([("at", pa.int64()), ("offset", pa.int64()), ("round_trip", pa.int64())])
+"""One row per exchange with the run's clock, of a worker that has another: see `reports.clocks`."""
 
 PARTS: dict[str, pa.Schema] = {
     "samples": SAMPLES,
@@ -202,8 +205,15 @@ PARTS: dict[str, pa.Schema] = {
     "resources": RESOURCES,
     "wakeups": WAKEUPS,
     "waits": WAITS,
+    "exchanges": EXCHANGES,
 }
 """What each worker writes in a run: `parts/<worker>.<name>.arrow`, later `<name>/<worker>.parquet`."""
+
+INSTANTS = (
+    *("intended", "sent", "settled", "first", "arrived", "seen"),
+    *("at", "due", "woken", "began", "ended"),
+)
+"""The columns of parts that are instants, 0 where there is none."""
 
 DELIVERIES = pa.schema(
     [
@@ -211,6 +221,7 @@ DELIVERIES = pa.schema(
         ("operation", _NAME),
         ("sender", pa.string()),
         ("recipient", pa.string()),
+        ("sent_by", _NAME),  # worker of the sender; "" where there is no such send
         ("worker", _NAME),  # of the recipient's socket; "" where none was due
         ("socket", pa.int32()),  # -1 where none was due
         ("intended", pa.int64()),  # 0 where there is no such send (misdelivered, or sent by nobody we know)

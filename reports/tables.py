@@ -1,7 +1,8 @@
 """From parts to tables: each worker's rows as Parquet, the ledger and the histograms made from all of them.
 
 Rules: rows pass through in blocks, so that samples need not fit into memory (sends and arrivals must: the
-ledger joins them). A table appears under its name only when it is whole. Nothing of the parts is touched.
+ledger joins them). Every instant becomes one of the run's clock. A table appears under its name only when it
+is whole. Nothing of the parts is touched.
 """
 
 from __future__ import annotations
@@ -15,27 +16,60 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from reports import clocks
 from reports.deliveries import reconcile
 from reports.histogram import bucket_of
-from reports.manifest import ArtefactError, Manifest, sync_folder
+from reports.manifest import ArtefactError, Manifest, OtherClock, clock_ids, sync_folder
 from reports.parts import PartReader, plain
-from reports.sample import DELIVERIES, HISTOGRAMS, PARTS, RESOURCES, Fate, Kind, Outcome
+from reports.sample import DELIVERIES, EXCHANGES, HISTOGRAMS, INSTANTS, PARTS, RESOURCES, Fate, Kind, Outcome
 from reports.waits import told
 
 _BLOCK = 131_072  # rows: one Parquet row group
 _KEYS = ["second", "operation", "outcome", "bucket"]
-_INSTANTS = ("intended", "sent", "settled", "arrived", "seen", "at", "woken", "ended")
 _JOINED = ("sends", "arrivals", "presence", "waits")  # what the ledger is made from
 _WORKER = pa.field("worker", pa.dictionary(pa.int32(), pa.string()))
 
 
+Lines = dict[str, clocks.Line]
+
+
+def read_clocks(
+    manifest: Manifest, parts: list[PartReader]
+) -> tuple[dict[str, str], list[OtherClock], Lines]:
+    """Return the clock of each worker that has not the run's, what is known of those clocks, and the lines.
+
+    Workers of one clock put their exchanges together: between them there must be no error. Whoever asked for
+    the time and is not known to have the run's clock has one of its own.
+    """
+    ids = clock_ids(manifest)
+    own = {worker.name for worker in manifest.workers if worker.clock and not ids[worker.name]}
+    for part in parts:
+        if part.table == "exchanges" and part.worker not in own:
+            ids[part.worker] = ids.get(part.worker) or f"of {part.worker}"
+    ids = {worker: clock for worker, clock in ids.items() if clock}
+    asked: dict[str, list[pa.Table]] = {clock: [] for clock in ids.values()}
+    for part in parts:
+        if part.table == "exchanges" and part.worker in ids:
+            asked[ids[part.worker]] += _blocks(part, manifest.id)
+    found, known = [], {}
+    for clock in sorted(asked):
+        line = clocks.line(pa.concat_tables([EXCHANGES.empty_table(), *asked[clock]]))
+        other = OtherClock(id=clock)
+        if line:
+            known[clock] = line
+            other.exchanges, other.drift_ppb, other.bound_ns = line.exchanges, line.drift_ppb, line.bound
+            other.offset_ns = round(line.offset[0])
+        found.append(other)
+    return ids, found, {worker: known[clock] for worker, clock in ids.items() if clock in known}
+
+
 def build_tables(
-    folder: Path, manifest: Manifest, parts: list[PartReader], *, ended_ns: int | None
+    folder: Path, manifest: Manifest, parts: list[PartReader], lines: Lines, *, ended_ns: int | None
 ) -> tuple[dict[str, dict[str, int]], int]:
     """Write every table of a run, and return (rows found by worker and table, when the run ended).
 
-    ended_ns left out: the last instant of any part, or the origin. Raises ArtefactError when a part is of
-    another run, or the disk is full.
+    lines: those of `read_clocks`. ended_ns left out: the last instant of any part, or the origin. Raises
+    ArtefactError when a part is of another run, or the disk is full.
     """
     found: dict[str, dict[str, int]] = {}
     last: dict[str, int] = {}  # instant that each worker recorded
@@ -43,9 +77,10 @@ def build_tables(
 
     def seen(part: PartReader) -> Iterator[pa.Table]:
         rows = 0
-        for block in _blocks(part, manifest.id):
+        for raw in _blocks(part, manifest.id):
+            block = _brought(raw, lines.get(part.worker))
             rows += len(block)
-            instants = [pc.max(block[name]).as_py() for name in _INSTANTS if name in block.column_names]
+            instants = [pc.max(block[name]).as_py() for name in INSTANTS if name in block.column_names]
             last[part.worker] = max(last.get(part.worker, 0), *instants)
             if part.table == "samples":
                 timed = block.filter(pc.not_equal(block["kind"], int(Kind.NOTICE)))  # a notice takes no time
@@ -162,6 +197,16 @@ def _blocks(part: PartReader, run: str) -> Iterator[pa.Table]:
             batches, rows = [], 0
     if rows:
         yield pa.Table.from_batches(batches).replace_schema_metadata()
+
+
+def _brought(block: pa.Table, line: clocks.Line | None) -> pa.Table:
+    """Return the rows with instants of the run's clock."""
+    if line is None:
+        return block
+    for place, name in enumerate(block.column_names):
+        if name in INSTANTS:
+            block = block.set_column(place, name, pa.array(line.to_run(block[name].to_numpy())))
+    return block
 
 
 def _named(block: pa.Table, worker: str) -> pa.Table:

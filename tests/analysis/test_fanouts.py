@@ -28,6 +28,7 @@ def row(socket: int, after: int, **more: Any) -> Row:
         "operation": "chat.delivered",
         "sender": "ann",
         "recipient": "bob",
+        "sent_by": "w",
         "worker": "w",
         "socket": socket,
         "sent": SENT,

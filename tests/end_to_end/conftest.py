@@ -6,11 +6,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from loadtests.target import Server, Target
+from tests.end_to_end import hosts as make_hosts
+from tests.end_to_end.hosts import Host
 
 ROOT = Path(__file__).parents[2]
 LONG = 90.0
@@ -90,3 +93,11 @@ def target() -> Iterator[Target]:
         yield server.ready()
     finally:
         server.stop()
+
+
+@pytest.fixture
+def hosts() -> Callable[..., AbstractContextManager[dict[str, Host]]]:
+    """Return what makes separate hosts on this machine, see `tests.end_to_end.hosts`."""
+    if why := make_hosts.forbidden():
+        pytest.skip(why)
+    return make_hosts.hosts

@@ -60,7 +60,15 @@ def test_a_certificate_that_is_not_trusted(talkload: Talkload, target: Target) -
 def test_a_target_that_is_not_this_machine(talkload: Talkload) -> None:
     """Load goes to loopback; somebody else's server is refused before a packet leaves."""
     ended = talkload("run", "smoke", "--target", "https://192.0.2.1/v1", "--socket", "wss://192.0.2.1/")
-    assert "this machine only" in refused(ended, USAGE)
+    assert "this machine only" in refused(ended, UNUSABLE)
+
+
+def test_a_target_in_a_private_network(talkload: Talkload) -> None:
+    """The flag that would allow it is named; a name never is, whatever the flag."""
+    ended = talkload("run", "smoke", "--target", "https://10.213.99.9/v1", "--socket", "wss://10.213.99.9/")
+    assert "--allow-private" in refused(ended, UNUSABLE)
+    named = ("--target", "https://intranet.test/v1", "--socket", "wss://intranet.test/")
+    assert "this machine only" in refused(talkload("run", "smoke", *named, "--allow-private"), UNUSABLE)
 
 
 def test_half_a_target(talkload: Talkload) -> None:

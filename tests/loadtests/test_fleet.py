@@ -20,7 +20,7 @@ from loadtests.target import Target
 from reports import manifest as book
 from scenarios import workload
 
-HELLO = Hello(pid=1, host="here", boot_id="b", suite="1", git="g", locust="2", python="3.11")
+HELLO = Hello(pid=1, host="here", boot_id="b", clock="c", suite="1", git="g", locust="2", python="3.11")
 
 
 def spec(name: str, index: int, workers: int, run: str = "run-1") -> Spec:

@@ -72,11 +72,6 @@ def test_another_service_is_not_taken_for_the_api(target: Target) -> None:
         ("https://127.0.0.1/", "https://127.0.0.1/", "--socket .*expected wss://"),
         ("https://ann:secret@127.0.0.1/", "wss://127.0.0.1/", "no user or password"),
         ("https://[::1/", "wss://127.0.0.1/", "--target"),
-        ("https://192.0.2.7/", "wss://127.0.0.1/", "load goes to this machine only"),
-        ("https://example.test/", "wss://127.0.0.1/", "load goes to this machine only"),
-        ("https://2130706433/", "wss://127.0.0.1/", "load goes to this machine only"),
-        ("https://0x7f.1/", "wss://127.0.0.1/", "load goes to this machine only"),
-        ("https://127.0.0.1/", "wss://localhost.example.test/", "load goes to this machine only"),
     ],
 )
 def test_a_wrong_address_is_refused_before_anything_is_sent(https: str, wss: str, complaint: str) -> None:
@@ -84,6 +79,42 @@ def test_a_wrong_address_is_refused_before_anything_is_sent(https: str, wss: str
     with pytest.raises(AddressError, match=complaint) as caught:
         address(https, wss)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("https", "wss"),
+    [
+        ("https://192.0.2.7/", "wss://127.0.0.1/"),
+        ("https://example.test/", "wss://127.0.0.1/"),
+        ("https://2130706433/", "wss://127.0.0.1/"),
+        ("https://0x7f.1/", "wss://127.0.0.1/"),
+        ("https://127.0.0.1/", "wss://localhost.example.test/"),
+        ("https://0.0.0.0/", "wss://127.0.0.1/"),
+        ("https://169.254.169.254/", "wss://127.0.0.1/"),
+        ("https://172.32.0.1/", "wss://127.0.0.1/"),
+        ("https://10.1/", "wss://127.0.0.1/"),
+        ("https://[::ffff:192.0.2.7]/", "wss://127.0.0.1/"),
+        ("https://[fe80::1]/", "wss://127.0.0.1/"),
+        ("https://127.0.0.1/", "wss://10.0.0.1.example.test/"),
+    ],
+)
+def test_the_load_of_others_is_refused_whatever_they_allow(https: str, wss: str) -> None:
+    """Public, link-local, by name, or by half a number: no flag opens those, and the target is unusable."""
+    for private in (False, True):
+        with pytest.raises(TargetError, match="load goes to this machine only") as caught:
+            address(https, wss, private=private)
+        assert not isinstance(caught.value, AddressError)
+
+
+@pytest.mark.parametrize("host", ["10.0.0.1", "10.255.255.255", "172.16.0.1", "192.168.7.7", "[fd00::7]"])
+def test_a_private_network_needs_a_word(host: str) -> None:
+    """Refused with the flag that allows it, for each half; allowed with it."""
+    far, near = f"//{host}:1/v1", "//127.0.0.1:1/"
+    for https, wss in ((far, near), (near, far)):
+        with pytest.raises(TargetError, match="say so with --allow-private") as caught:
+            address(f"https:{https}", f"wss:{wss}")
+        assert not isinstance(caught.value, AddressError)
+        assert address(f"https:{https}", f"wss:{wss}", private=True).wss == f"wss:{wss}"
 
 
 def test_loopback_in_its_usual_spellings_is_allowed() -> None:

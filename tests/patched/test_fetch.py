@@ -16,7 +16,7 @@ from loadtests import fetch
 from loadtests.fetch import Chunk, Fetcher, FetchError, Incoming, chunk, listing, wanted
 from loadtests.fleet import File, Hello, Member, Snapshot
 
-HELLO = Hello(pid=1, host="there", boot_id="b", suite="1", git="g", locust="2", python="3.11")
+HELLO = Hello(pid=1, host="there", boot_id="b", clock="c", suite="1", git="g", locust="2", python="3.11")
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -105,6 +105,7 @@ def rows() -> Callable[..., dict[str, dict[str, list[Any]]]]:
                 "began": sent,
                 "ended": [t + 100 for t in sent],
             },
+            "exchanges": {"at": sent, "offset": [0] * n, "round_trip": [20] * n},
         }
 
     return make

@@ -188,6 +188,7 @@ def test_row_tells_who_and_when() -> None:
         "operation": "chat.delivered",
         "sender": "ann",
         "recipient": "bob",
+        "sent_by": "w1",
         "worker": "w2",
         "socket": 1,
         "intended": 999,
