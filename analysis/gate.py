@@ -21,7 +21,7 @@ from analysis import stats
 from analysis.formats import fmt_change, fmt_count, fmt_ms, fmt_share
 from analysis.looks import LOOKS, Word, decide, looks, more_pairs
 from analysis.objectives import State
-from scenarios.slo import COUNTS, QUANTILES, Tolerance
+from scenarios.slo import COUNTS, QUANTILES, SUCCESS, Tolerance
 
 TAIL = 100
 """A quantile is compared only where at least so many samples of each run are expected above it."""
@@ -229,13 +229,16 @@ def _metric(pairs: Sequence[Pair], gated: Tolerance, planned: int, metrics: int)
 
 
 def _objectives(pairs: Sequence[Pair]) -> list[Objective]:
-    """Return what the candidate's runs say together: one lost message is too many, else most decide."""
+    """Return what the candidate's runs say together: most decide.
+
+    But one lost message is one too many, and so is one run that had to be ended early.
+    """
     sides = [pair.candidate for pair in pairs]
     found = []
     for slo in dict.fromkeys(name for side in sides for name in side.objectives):
         states = [side.objectives.get(slo, State.NOT_SHOWN) for side in sides]
         missed, met = states.count(State.MISSED), states.count(State.MET)
-        if 2 * missed > len(states) or (missed and slo in COUNTS):
+        if 2 * missed > len(states) or (missed and slo in (*COUNTS, SUCCESS)):
             state = State.MISSED
         else:
             state = State.MET if 2 * met > len(states) else State.NOT_SHOWN

@@ -20,7 +20,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from msgspec import Struct, to_builtins
@@ -29,6 +28,7 @@ from analysis.gate import Gate
 from analysis.gate_files import FILE, read
 from analysis.looks import Word
 from benchmarks.validity import HOGS_A_CORE, hogs
+from loadtests import clock
 from scenarios import workload
 
 ROOT = Path(__file__).parents[1]
@@ -90,7 +90,7 @@ def gate(kind: str, folder: Path, seed: int, pairs: int, run_time: str) -> Ended
     line = [sys.executable, "-m", "talkload", "gate", "--scenario", str(scenario(folder))]
     line += ["--baseline", servers[0], "--candidate", servers[1], "--out", str(out), "--seed", str(seed)]
     line += ["--pairs", str(pairs), "--run-time", run_time]
-    load, began = os.getloadavg()[0], time.monotonic()
+    load, began = os.getloadavg()[0], clock.now()
     cores = len(os.sched_getaffinity(0))
     with hogs(HOGS_A_CORE * cores) if kind == "burn" else contextlib.nullcontext():
         did = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -106,7 +106,7 @@ def gate(kind: str, folder: Path, seed: int, pairs: int, run_time: str) -> Ended
         discarded=len(judged.discarded),
         changes={each.metric: each.change for each in judged.metrics},
         load=load,
-        minutes=(time.monotonic() - began) / 60,
+        minutes=(clock.now() - began) / clock.SECOND / 60,
         why=(judged.sentences or [""])[0],
     )
 

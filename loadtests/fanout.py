@@ -58,7 +58,7 @@ Entry = tuple[str, str]  # (key, recipient)
 
 @dataclass(slots=True)
 class _Open:
-    """A message under way: when it was sent and answered (0: not yet), and how many sockets have not had it."""
+    """A message under way: when it was sent and answered (0: not yet), how many sockets have not had it."""
 
     sent: int
     settled: int

@@ -162,7 +162,7 @@ class _Conductor:
         except ArtefactError as error:
             _refuse(EXIT_USAGE, str(error))
         self._run.listeners.append(self._show)
-        self._run.on_plan_end = lambda: gevent.spawn(runner.stop if self._environment.web_ui else runner.quit)
+        self._run.on_end = lambda: gevent.spawn(runner.stop if self._environment.web_ui else runner.quit)
         if self._options.live:
             _say({"run": str(self._run.folder)})
 

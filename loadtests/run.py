@@ -23,6 +23,7 @@ import msgspec
 import psutil
 
 from loadtests import clock
+from loadtests.abort import Watch
 from loadtests.dispatch import Dispatcher
 from loadtests.fanout import Ledger
 from loadtests.health import Health, every_second
@@ -91,7 +92,10 @@ class Run:
         self.health = Health(self.recorder, target.pid, engine())
         self.deadline = clock.ns(scenario.client.delivery_deadline_s)
         self.arrivals = self._dispatcher(seconds)
-        self.on_plan_end: Callable[[], object] = lambda: None
+        self.on_end: Callable[[], object] = lambda: None  # called when it is over by its own rules
+        rule = scenario.abort
+        self._watch = Watch(rule.success_below, clock.ns(rule.for_s)) if rule.success_below else None
+        self._ticked = self.manifest.origin_ns
         self._ticker = every_second(self._tick)
         self.listeners: list[Callable[[Second], None]] = []  # told of each second, once it is on disk
 
@@ -143,7 +147,7 @@ class Run:
 
     def _arrivals_begin(self) -> None:
         if self.arrivals and not self.finishing:
-            self.arrivals.begin(clock.now(), lambda: self.on_plan_end())
+            self.arrivals.begin(clock.now(), lambda: self.on_end())
 
     # --- Taking part ---
 
@@ -206,6 +210,7 @@ class Run:
             self._watch_the_clock()
             self.health.note(len(self._people), self.ledger.sockets)
             second = self.recorder.flush()
+            self._watch_the_target(second)
             self.ledger.forget(clock.now() - 10 * self.deadline)
             for listen in self.listeners:
                 listen(second)
@@ -218,6 +223,20 @@ class Run:
         if step := realtime.sample():
             self.manifest.clock.steps_ns.append(step)
             self.event("clock-step", step_ns=step, before_ns=before, after_ns=realtime.offset)
+
+    def _watch_the_target(self, second: Second) -> None:
+        began, self._ticked = self._ticked, clock.now()
+        if self._watch is None or self.finishing or self.manifest.aborted:
+            return
+        if found := self._watch.second(began, self._ticked, ((row[0], row[3]) for row in second.samples)):
+            rule = self.scenario.abort
+            self.manifest.aborted = found
+            self.manifest.reason = (
+                f"for {rule.for_s:g} s less than {rule.success_below:.0%} of all attempts succeeded"
+            )
+            book.write_manifest(self.folder, self.manifest)
+            self.event("aborted", why=self.manifest.reason, **msgspec.to_builtins(found))
+            self.on_end()
 
     def phase(self) -> str:
         """Return where the run is: warm-up, steady or draining."""
@@ -273,6 +292,7 @@ class Run:
             book.Phase(name="warm-up", from_ns=final.origin_ns, to_ns=steady_from),
             book.Phase(name="steady", from_ns=steady_from, to_ns=stopped),
             book.Phase(name="drain", from_ns=stopped, to_ns=ended),
+            *(self.arrivals.phases(stopped) if self.arrivals else ()),
         ]
         for name, count in self.health.received().items():
             setattr(final.clock, name, count)
@@ -292,8 +312,8 @@ class Run:
         return seal(
             self.folder,
             ended_ns=ended,
-            status="partial" if self.interrupted else "complete",
-            reason=self.interrupted,
+            status="partial" if self.interrupted or final.aborted else "complete",
+            reason=self.interrupted or final.reason,
         )
 
 
