@@ -43,6 +43,20 @@ def dispatcher(instants: list[int], waiting: int = 9) -> tuple[Dispatcher, FakeR
     return made, recorder, drops
 
 
+def test_phases_have_begun_or_are_left_out() -> None:
+    """None before the plan began; then those that had begun when the run stopped, the last one cut there."""
+    named = (("ramp", 0, 10), ("rest", 10, 20), ("spike", 20, 30))
+    plan = Plan(np.array([], np.int64), 30, named)
+    desk = Dispatcher(plan, FakeRecorder(), waiting=1, on_drop=list)  # type: ignore[arg-type]
+    assert desk.phases(1_000) == []
+    desk.begin(100, list)
+    assert [(each.name, each.from_ns, each.to_ns) for each in desk.phases(115)] == [
+        ("ramp", 100, 110),
+        ("rest", 110, 115),
+    ]
+    desk.stop()
+
+
 def test_the_one_who_has_been_free_longest_is_next() -> None:
     """In turn, and nobody twice who is not free again."""
     desk, _, _ = dispatcher([0, 0])
