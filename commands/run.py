@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from commands.common import INVALID, RUNS, Seconds, fail, finite, load_options, plain_errors, tell
+from commands.common import INVALID, RUNS, Seconds, fail, finite, in_place, load_options, plain_errors, tell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,7 +88,8 @@ def run(
             f"{plan.name}: {users} people for {seconds:g} s against {found.https} and {found.wss}",
             highlight=False,
         )
-        with LiveView(console, seconds) as view:
+        with in_place(console) as live:
+            view = LiveView(console, live, seconds)
             ended = generator.run(
                 found, [*options, *locust_options], on_second=view.show, on_stop=view.stopping
             )
