@@ -9,7 +9,7 @@ decided without looking at any latency.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from math import ceil, expm1, log
 from statistics import median
@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from analysis import stats
 from analysis.formats import fmt_change, fmt_count, fmt_ms, fmt_share
-from analysis.looks import LOOKS, Word, decide, looks, more_pairs
+from analysis.looks import LOOKS, Word, decide, least_pairs, looks, more_pairs
 from analysis.objectives import State
 from scenarios.slo import COUNTS, QUANTILES, SUCCESS, Tolerance
 
@@ -158,7 +158,10 @@ def judge(pairs: Sequence[Pair], tolerances: Sequence[Tolerance], *, scenario: s
         scenario=scenario,
         verdict=word,
         exit_code=word.exit_code,
-        sentences=_sentences(word, metrics, objectives, invalid, discarded, gave_up=gave_up),
+        sentences=[
+            *_sentences(word, metrics, objectives, invalid, discarded, gave_up=gave_up),
+            *_too_few(planned, len(tolerances)),
+        ],
         planned=planned,
         counted=len(counted),
         discarded=discarded,
@@ -272,6 +275,15 @@ def _word(metrics: Sequence[Metric], objectives: Sequence[Objective], *, invalid
     if not words or Word.INCONCLUSIVE in words:
         return Word.INCONCLUSIVE
     return Word.IMPROVED if Word.IMPROVED in words else Word.PASS
+
+
+def _too_few(planned: int, metrics: int) -> Iterator[str]:
+    """Yield what is to be said of a gate that was too short for its metrics from the start."""
+    if metrics and planned < (least := least_pairs(metrics)):
+        yield (
+            f"{planned} pairs can't show a regression of any of {metrics} metrics, it takes {least}:"
+            " plan more of them (--pairs) or judge fewer metrics."
+        )
 
 
 def _sentences(

@@ -1,14 +1,15 @@
 """Is a live gate right? Whole gates of the reference server against itself, where the answer is known.
 
-    python -m benchmarks.gates [--gates 10] [--pairs 8] [--run-time 10s] [--only no-change …] [--json]
+    python -m benchmarks.gates [--gates 10] [--pairs 12] [--run-time 12s] [--only no-change …] [--json]
 
 no-change   twice the same server: never "regressed", nor "improved"
 slower      handlers that take 10 ms, and 12 ms: a fifth more, "regressed"
 burn        twice the same server beside processes that never rest: "inconclusive" or "invalid", never "pass"
 
-The scenario is `gate` with its medians alone, which short runs have enough samples of. Whatever else the
-machine does goes on; a gate that it disturbed says so and is no mistake of the gate. Exit codes: 0 every word
-was right, 1 one was wrong, 3 nothing was wrong, but the machine let no slower candidate be shown.
+It takes three quarters of an hour and at most two hours; --quick does one gate of each, in ten minutes. The
+scenario is `gate` with its medians alone, which short runs have enough samples of. Whatever else the machine
+does goes on; a gate that it disturbed says so and is no mistake of the gate. Exit codes: 0 every word was
+right, 1 one was wrong, 3 nothing was wrong, but the machine let no slower candidate be shown.
 """
 
 from __future__ import annotations
@@ -118,15 +119,15 @@ def main() -> int:
         description=__doc__,
         formatter_class=argparse.RawTextHelpFormatter,
     )
-    parser.add_argument("--gates", type=int, default=10, help="of no change; of the others a third")
-    parser.add_argument("--pairs", type=int, default=8, help="at most")
-    parser.add_argument("--run-time", default="10s")
+    parser.add_argument("--gates", type=int, default=10, help="of no change; of the others a fifth")
+    parser.add_argument("--pairs", type=int, default=12, help="at most")
+    parser.add_argument("--run-time", default="12s")
     parser.add_argument("--only", choices=ALLOWED, nargs="+", default=list(ALLOWED))
     parser.add_argument("--quick", action="store_true", help="one gate of each")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     many = 1 if given.quick else given.gates
-    kinds = [kind for kind in given.only for _ in range(many if kind == "no-change" else -(-many // 3))]
+    kinds = [kind for kind in given.only for _ in range(many if kind == "no-change" else -(-many // 5))]
     ended: list[Ended] = []
     if not given.json:
         print(f"gate       word                 exit  pairs  not  {'  '.join(GATED)}  load  minutes")

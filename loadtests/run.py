@@ -232,10 +232,12 @@ class Run:
             rule = self.scenario.abort
             self.manifest.aborted = found
             self.manifest.reason = (
-                f"for {rule.for_s:g} s less than {rule.success_below:.0%} of all attempts succeeded"
+                f"for {rule.for_s:g} s less than {rule.success_below * 100:g} % of all attempts succeeded"
             )
             book.write_manifest(self.folder, self.manifest)
-            self.event("aborted", why=self.manifest.reason, **msgspec.to_builtins(found))
+            self.event(
+                "aborted", why=self.manifest.reason, attempts=found.attempts, succeeded=found.succeeded
+            )
             self.on_end()
 
     def phase(self) -> str:

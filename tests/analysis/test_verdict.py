@@ -110,7 +110,7 @@ def test_a_target_that_ran_away_has_failed(build: Build, how: dict[str, Any], wo
     """With its figure first; a spoiled instrument outranks it, and so does a target that never answered."""
     config = {"slo": {"lost": "= 0"}, "abort": {"success_below": 0.5, "for_s": 10.0}}
     scenario = ScenarioInfo(name="typical", file="typical.toml", hash="0" * 16, config=config)
-    why = "for 10 s less than 50% of all attempts succeeded"
+    why = "for 10 s less than 50 % of all attempts succeeded"
     found = judged(build, scenario=scenario, aborted=ABORTED, status="partial", reason=why, **how)
     assert (found.verdict, found.exit_code) == (word, code)
     first = found.objectives[0]
