@@ -167,6 +167,7 @@ def judge(pairs: Sequence[Pair], tolerances: Sequence[Tolerance], *, scenario: s
         discarded=discarded,
         settled=bool(counted and not open_ones)
         or word in (Word.REGRESSED, Word.INVALID)
+        or any(each.slo == SUCCESS and each.state is State.MISSED for each in objectives)
         or gave_up
         or len(counted) >= planned,
         metrics=metrics,

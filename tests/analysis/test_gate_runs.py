@@ -109,7 +109,7 @@ def test_a_candidate_that_ran_away_has_failed_a_baseline_is_unusable(make: Store
     }
     broken = make(2, **how, aborted=ended, status="partial", reason="it ran away")
     judged = gate.judge([read(make(1, **how), broken)], [CHAT], scenario="t", planned=6)
-    assert (judged.verdict, judged.exit_code) == ("failed", 1)
+    assert (judged.verdict, judged.exit_code, judged.settled) == ("failed", 1, True)
     assert "success: missed by 1 of 1 runs" in " ".join(judged.sentences)
     with pytest.raises(UnusableError, match="the baseline ran away itself: it ran away") as error:
         read(broken, make(3, **how))
