@@ -9,16 +9,17 @@ READY := .venv/.ready
 run: $(READY)
 	@$(BIN)/talkload run $(SCENARIO)
 
-# What is held to a clock has the machine to itself: runs, calibrations, benchmarks. What runs under gevent has
-# a process of its own, patched before anything else is imported.
-ALONE := tests/end_to_end tests/calibration tests/benchmarks
+# Whole runs mostly wait, so two go at a time whatever the cores; what is held to a clock has the machine to
+# itself. What runs under gevent has a process of its own, patched before anything else is imported.
+WHOLE := tests/end_to_end tests/calibration tests/benchmarks
 
 test: $(READY)
 ifdef TESTS
 	$(BIN)/pytest $(TESTS)
 else
-	$(BIN)/pytest --numprocesses auto --dist loadfile $(ALONE:%=--ignore=%)
-	$(BIN)/pytest $(ALONE)
+	$(BIN)/pytest --numprocesses auto --dist loadfile $(WHOLE:%=--ignore=%)
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup -m 'not alone' $(WHOLE)
+	$(BIN)/pytest -m alone $(WHOLE)
 	$(BIN)/python -m gevent.monkey --module pytest tests/patched
 endif
 
@@ -31,10 +32,11 @@ check: $(READY)
 serve: $(READY)
 	@$(BIN)/talkload serve
 
-# How often the gate is right (docs/gates.md); what the instrument and the reference server cost
+# How often the gate is right, simulated and live (docs/gates.md); what the instrument and the reference server cost
 # (docs/benchmarks.md).
 bench: $(READY)
 	@$(BIN)/python -m benchmarks.gate_simulation
+	@$(BIN)/python -m benchmarks.gates $(filter --quick,$(BENCH))
 	@$(BIN)/python -m benchmarks.instrument $(BENCH)
 	@$(BIN)/python -m benchmarks.server_cost $(filter --quick --json,$(BENCH))
 

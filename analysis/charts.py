@@ -17,9 +17,10 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from analysis import stats
 from analysis.axes import MIB, key, labels, log_time, marker, mib, named, positive, short
 from analysis.formats import fmt_ms, fmt_share
-from analysis.frames import WARM_UP, Frames, of_kind, per_second, succeeded, values
+from analysis.frames import STEADY, WARM_UP, Frames, of_kind, per_second, succeeded, values
 from analysis.svg import STYLE, Chart, colour, render
 from reports.sample import Kind, Outcome
+from scenarios.arrivals import PHASES
 from scenarios.slo import QUANTILES, Slo, SloError, parse_slo
 
 if TYPE_CHECKING:
@@ -254,7 +255,10 @@ def _spans(frames: Frames, right: float) -> Iterator[tuple[str, float, float]]:
     )
     if first > 0:
         yield WARM_UP, 0.0, min(first, right)
+    parts = {phase.name for phase in manifest.phases} - set(PHASES)
     for phase in manifest.phases:
+        if parts and phase.name == STEADY:
+            continue  # the phases of the arrivals say it in more detail
         start = (phase.from_ns - manifest.origin_ns) / stats.SECOND
         stop = (phase.to_ns - manifest.origin_ns) / stats.SECOND if phase.to_ns else right
         if stop > first and min(stop, right) > max(start, first):

@@ -39,6 +39,20 @@ class Frames:
         self.manifest = run.manifest
         self._run = run
 
+    def within(self, phase: str) -> Frames:
+        """Return what began in one phase, as if that were all that is judged; nothing where it never came."""
+        inside = Frames(self._run)
+        inside.samples = self._began_in(phase, self.samples, "intended")
+        inside.deliveries = self._began_in(phase, self.deliveries, "begun")
+        return inside
+
+    def _began_in(self, phase: str, frame: pd.DataFrame, column: str) -> pd.DataFrame:
+        at, found = values(frame, column), np.zeros(len(frame), dtype=bool)
+        for each in self.manifest.phases:
+            if each.name == phase:
+                found |= (at >= each.from_ns) & (at < (each.to_ns or NEVER))
+        return frame[found].assign(steady=True)
+
     @cached_property
     def samples(self) -> pd.DataFrame:
         """One row per attempt, with durations, second, phase and steady: see samples_frame."""
@@ -46,7 +60,7 @@ class Frames:
 
     @cached_property
     def deliveries(self) -> pd.DataFrame:
-        """One row per message and recipient, with response, service, read_lag, second, phase and steady."""
+        """One row per message and recipient, with durations, begun, second, phase and steady."""
         return deliveries_frame(self._run.deliveries(), self.manifest)
 
     @cached_property
@@ -119,6 +133,7 @@ def deliveries_frame(table: pa.Table, manifest: Manifest) -> pd.DataFrame:
         service=frame["arrived"] - frame["sent"],
         read_lag=frame["seen"] - frame["arrived"],
         second=_seconds(frame["arrived"].where(frame["arrived"] > 0, begun), manifest),
+        begun=begun,
         phase=_phases(begun, manifest),
         steady=begun >= measured_from(manifest),
     )

@@ -9,7 +9,7 @@ decided without looking at any latency.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from math import ceil, expm1, log
 from statistics import median
@@ -19,9 +19,9 @@ from msgspec.structs import replace
 
 from analysis import stats
 from analysis.formats import fmt_change, fmt_count, fmt_ms, fmt_share
-from analysis.looks import LOOKS, Word, decide, looks, more_pairs
+from analysis.looks import LOOKS, Word, decide, least_pairs, looks, more_pairs
 from analysis.objectives import State
-from scenarios.slo import COUNTS, QUANTILES, Tolerance
+from scenarios.slo import COUNTS, QUANTILES, SUCCESS, Tolerance
 
 TAIL = 100
 """A quantile is compared only where at least so many samples of each run are expected above it."""
@@ -158,12 +158,16 @@ def judge(pairs: Sequence[Pair], tolerances: Sequence[Tolerance], *, scenario: s
         scenario=scenario,
         verdict=word,
         exit_code=word.exit_code,
-        sentences=_sentences(word, metrics, objectives, invalid, discarded, gave_up=gave_up),
+        sentences=[
+            *_sentences(word, metrics, objectives, invalid, discarded, gave_up=gave_up),
+            *_too_few(planned, len(tolerances)),
+        ],
         planned=planned,
         counted=len(counted),
         discarded=discarded,
         settled=bool(counted and not open_ones)
         or word in (Word.REGRESSED, Word.INVALID)
+        or any(each.slo == SUCCESS and each.state is State.MISSED for each in objectives)
         or gave_up
         or len(counted) >= planned,
         metrics=metrics,
@@ -229,13 +233,16 @@ def _metric(pairs: Sequence[Pair], gated: Tolerance, planned: int, metrics: int)
 
 
 def _objectives(pairs: Sequence[Pair]) -> list[Objective]:
-    """Return what the candidate's runs say together: one lost message is too many, else most decide."""
+    """Return what the candidate's runs say together: most decide.
+
+    But one lost message is one too many, and so is one run that had to be ended early.
+    """
     sides = [pair.candidate for pair in pairs]
     found = []
     for slo in dict.fromkeys(name for side in sides for name in side.objectives):
         states = [side.objectives.get(slo, State.NOT_SHOWN) for side in sides]
         missed, met = states.count(State.MISSED), states.count(State.MET)
-        if 2 * missed > len(states) or (missed and slo in COUNTS):
+        if 2 * missed > len(states) or (missed and slo in (*COUNTS, SUCCESS)):
             state = State.MISSED
         else:
             state = State.MET if 2 * met > len(states) else State.NOT_SHOWN
@@ -269,6 +276,15 @@ def _word(metrics: Sequence[Metric], objectives: Sequence[Objective], *, invalid
     if not words or Word.INCONCLUSIVE in words:
         return Word.INCONCLUSIVE
     return Word.IMPROVED if Word.IMPROVED in words else Word.PASS
+
+
+def _too_few(planned: int, metrics: int) -> Iterator[str]:
+    """Yield what is to be said of a gate that was too short for its metrics from the start."""
+    if metrics and planned < (least := least_pairs(metrics)):
+        yield (
+            f"{planned} pairs can't show a regression of any of {metrics} metrics, it takes {least}:"
+            " plan more of them (--pairs) or judge fewer metrics."
+        )
 
 
 def _sentences(

@@ -111,11 +111,15 @@ def tolerances_of(table: dict[str, Any], source: str) -> list[Tolerance]:
 
 def _refuse_unlike(baseline: Manifest, candidate: Manifest) -> None:
     for name, manifest in (("baseline", baseline), ("candidate", candidate)):
-        if manifest.status != "complete":
+        if manifest.status != "complete" and not manifest.aborted:
             why = f": {manifest.reason}" if manifest.reason else ""
             raise GateError(f"{manifest.id}: status: the {name} is {manifest.status}{why}; expected complete")
-    if baseline.target.faults:
-        raise GateError(f"{baseline.id}: target.faults: a server told to misbehave is no baseline")
+    if baseline.aborted:
+        raise UnusableError(f"{baseline.id}: the baseline ran away itself: {baseline.reason}")
+    if baseline.target.faults and not candidate.target.faults:
+        raise GateError(
+            f"{baseline.id}: target.faults: a server told to misbehave is no baseline of one that is not"
+        )
     for field in LIKENESS:
         one, two = (_field(each, field) for each in (baseline, candidate))
         if one != two:

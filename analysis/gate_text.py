@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -75,25 +74,11 @@ def markdown(gate: Gate) -> str:
 
 
 class View:
-    """Shows a gate while it runs: a table on a terminal, else a line a pair. Use it in a with block."""
+    """Shows a gate while it runs: a table where something is redrawn in place, else a line a pair."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._live = (
-            Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
-        )
+    def __init__(self, console: Console, live: Live | None) -> None:
+        self._console, self._live = console, live
         self._gate: Gate | None = None
-
-    def __enter__(self) -> Self:
-        if self._live:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        if self._live:
-            self._live.stop()
 
     def second(self, pair: int, side: str, now: dict[str, Any]) -> None:
         """Show that a run goes on."""

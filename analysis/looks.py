@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from math import ceil, log1p
+from math import ceil, log1p, log2
 
 from analysis import stats
 
@@ -43,6 +43,14 @@ class Word(StrEnum):
     @property
     def exit_code(self) -> int:
         return {"regressed": 1, "failed": 1, "inconclusive": 3, "invalid": 4}.get(self.value, 0)
+
+
+def least_pairs(metrics: int) -> int:
+    """Return how many pairs it takes at least to show a regression of one of so many metrics.
+
+    However large it is: all of n pairs agree by chance once in 2 ** n times.
+    """
+    return ceil(log2(metrics / ERROR))
 
 
 def looks(planned: int) -> list[int]:

@@ -19,14 +19,16 @@ from msgspec import Struct
 from analysis import figures, stats
 from analysis.fanouts import complete
 from analysis.figures import ATTEMPTS, GROUPS, Totals, contract_actions
-from analysis.formats import fmt_count, fmt_ms, fmt_share
+from analysis.formats import fmt_count, fmt_ms, fmt_share, fmt_span
 from analysis.frames import Frames, of_kind, succeeded, values
 from reports.sample import Outcome
-from scenarios.slo import COUNTS, QUANTILES, TOTALS, Slo, SloError, parse_slo
+from scenarios.slo import COUNTS, COVERAGE, QUANTILES, SUCCESS, TOTALS, Slo, SloError, parse_slo
 from talkamie.contract import OPERATIONS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from reports.manifest import Manifest
 
 WINDOWS = 10
 """Long enough, in a run of a minute, to be independent of each other."""
@@ -34,6 +36,9 @@ WINDOWS = 10
 DELIVERED = (*figures.PUSHES, "call.delivered")
 COMPLETED = {name.replace(".delivered", ".completed"): name for name in DELIVERED}
 """What an objective calls the completion of a fan-out: when its last recipient had it."""
+
+
+CONNECTS = ("https.connect", "wss.connect")
 
 
 class State(StrEnum):
@@ -72,32 +77,37 @@ class Objective(Struct, frozen=True):
 
 def judge(frames: Frames, totals: Totals) -> list[Objective]:
     """Return one result per line of the scenario's `[slo]` table."""
-    table = dict(frames.manifest.scenario.config.get("slo") or {})
+    config = frames.manifest.scenario.config
+    table = dict(config.get("slo") or {})
     known = known_metrics(frames)
     lines = [_judge_line(str(key), str(limit), frames, totals, known) for key, limit in table.items()]
-    minimum = dict(frames.manifest.scenario.config.get("coverage") or {}).get("minimum", 0)
-    return [*lines, _judge_coverage(float(minimum), frames)] if minimum else lines
+    least = float(dict(config.get("abort") or {}).get("success_below", 0))
+    return [_judge_success(least, frames.manifest), *lines] if least else lines
 
 
-def _judge_coverage(minimum: float, frames: Frames) -> Objective:
+def _judge_success(least: float, manifest: Manifest) -> Objective:
+    """Judge that the run was not ended early, because fewer attempts than `least` succeeded for too long."""
+    limit = f">= {fmt_share(least)}"
+    if (found := manifest.aborted) is None:
+        return Objective(SUCCESS, limit, State.MET, "share", None, None, None, 0, None, "never less for long")
+    share, lasted = found.succeeded / found.attempts, fmt_span(found.at_ns - found.since_ns)
+    reason = (
+        f"{fmt_count(found.succeeded)} of {fmt_count(found.attempts)} attempts succeeded in the last"
+        f" {lasted}, and the run was ended {fmt_span(found.at_ns - manifest.origin_ns)} after its begin"
+    )
+    return Objective(SUCCESS, limit, State.MISSED, "share", share, share, share, found.attempts, None, reason)
+
+
+def _judge_coverage(slo: Slo, frames: Frames) -> Objective:
     """Judge the share of the contract that the run exercised; an interrupted run can't miss it."""
     found = figures.coverage(frames)
-    state = State.MET if found.share >= minimum else State.MISSED
+    state = State.MET if slo.holds(found.share) else State.MISSED
     if state is State.MISSED and frames.manifest.status != "complete":
         state = State.NOT_SHOWN
     left = [*found.failed, *found.never]
-    return Objective(
-        slo="coverage",
-        limit=f">= {fmt_share(minimum)}",
-        state=state,
-        unit="share",
-        figure=found.share,
-        low=found.share,
-        high=found.share,
-        n=len(found.rows),
-        more=None,
-        reason=f"not exercised: {', '.join(left[:5])}{' …' if len(left) > 5 else ''}" if left else "",
-    )
+    reason = f"not exercised: {', '.join(left[:5])}{' …' if len(left) > 5 else ''}" if left else ""
+    share = found.share
+    return _objective(slo, "share", state, share, share, share, n=len(found.rows), reason=reason)
 
 
 def known_metrics(frames: Frames) -> list[str]:
@@ -106,7 +116,7 @@ def known_metrics(frames: Frames) -> list[str]:
         str(name) for frame in (frames.samples, frames.deliveries) for name in frame["operation"].unique()
     }
     return sorted(
-        {*OPERATIONS, *contract_actions(), "wss.connect", *GROUPS.values(), *DELIVERED, *COMPLETED, *recorded}
+        {*OPERATIONS, *contract_actions(), *CONNECTS, *GROUPS.values(), *DELIVERED, *COMPLETED, *recorded}
     )
 
 
@@ -119,6 +129,11 @@ def _judge_line(key: str, limit: str, frames: Frames, totals: Totals, known: Ite
             raise SloError(f"no metric is named {slo.operation!r}{hint}")
     except SloError as error:
         return Objective(key, limit, State.UNKNOWN, "count", None, None, None, 0, None, str(error))
+    if slo.statistic == COVERAGE:
+        return _judge_coverage(slo, frames)
+    if slo.phase:
+        frames = frames.within(slo.phase)
+        totals = figures.totals(frames, figures.deliveries(frames))
     if slo.statistic == "count":
         return _judge_count(slo, frames, totals)
     if slo.statistic == "errors":

@@ -14,7 +14,8 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
+    from rich.live import Live
 
 FAILED, USAGE, INVALID, UNUSABLE = 1, 2, 4, 5
 RUNS = Path("reports/runs")
@@ -85,6 +86,18 @@ def tell(folder: Path, *, page: bool, as_json: bool) -> int:
             if not as_json:
                 click.echo(f"\nreport: {html}\nopen:   {_opener()} {shlex.quote(str(html))}")
         return judged.exit_code
+
+
+@contextmanager
+def in_place(console: Console) -> Iterator[Live | None]:
+    """Give what redraws a picture in its place for as long as the block lasts; None without a terminal."""
+    from rich.live import Live
+
+    if not console.is_terminal:
+        yield None
+        return
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        yield live
 
 
 def show(encoded: bytes, tables: Sequence[RenderableType], *, as_json: bool) -> None:

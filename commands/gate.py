@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from commands.common import RUNS, Seconds, load_options, plain_errors, tell
+from commands.common import RUNS, Seconds, in_place, load_options, plain_errors, tell
 
 GATES = Path("reports/gates")
 
@@ -126,7 +126,9 @@ def _live(
     done: list[judging.Pair] = []
     gate_files.write(folder, judging.judge(done, tolerances, scenario=plan.name, planned=pairs))
     # Interrupted between two runs, what was judged so far stands.
-    with suppress(KeyboardInterrupt), gate_text.View(Console(stderr=as_json)) as view:
+    console = Console(stderr=as_json)
+    with suppress(KeyboardInterrupt), in_place(console) as live:
+        view = gate_text.View(console, live)
         runs = campaign.pairs(one, other, options, seed=seed, on_second=view.second, on_stop=view.stopping)
         with closing(runs):
             for folders in runs:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from commands.common import INVALID, RUNS, Seconds, fail, finite, load_options, plain_errors, tell
+from commands.common import INVALID, RUNS, Seconds, fail, finite, in_place, load_options, plain_errors, tell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,7 +127,8 @@ def run(
             f"{plan.name}: {users} people for {seconds:g} s against {found.https} and {found.wss}",
             highlight=False,
         )
-        with LiveView(console, seconds) as view:
+        with in_place(console) as live:
+            view = LiveView(console, live, seconds)
             ended = generator.run(
                 found,
                 [*options, *locust_options],

@@ -13,6 +13,7 @@ import signal
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +65,11 @@ class Source:
         started = Started(self.command, f"the {self.name}")
         try:
             said = started.ready()
-            checked = target.address(said.https, said.wss, said.ca)
+            try:
+                checked = target.address(said.https, said.wss, said.ca)
+            except TargetError as error:
+                raise TargetError(f"the {self.name} says that it is at another place: {error}") from None
             yield target.preflight(Target(checked.https, checked.wss, checked.ca, said.pid, said.test))
-        except AddressError as error:
-            raise TargetError(f"the {self.name} says that it is at another place: {error}") from None
         finally:
             started.stop()
 
@@ -88,22 +90,6 @@ def pairs(
     signal raises KeyboardInterrupt, SIGTERM too, so that no server is left behind. Raises TargetError and
     CampaignError.
     """
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield from _pairs(baseline, candidate, options, seed=seed, on_second=on_second, on_stop=on_stop)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _pairs(
-    baseline: Source,
-    candidate: Source,
-    options: list[str],
-    *,
-    seed: int,
-    on_second: Callable[[int, str, dict[str, Any]], None],
-    on_stop: Callable[[], None],
-) -> Iterator[tuple[Path, Path]]:
     rng = random.Random(f"order of the pairs of {seed}")
     stopping = False
 
@@ -112,23 +98,30 @@ def _pairs(
         stopping = True
         on_stop()
 
-    for number in itertools.count(1):
-        sides = [baseline, candidate]
-        rng.shuffle(sides)
-        folders: dict[str, Path] = {}
-        for side in sides:
+    with _interrupted_by(signal.SIGTERM):
+        for number in itertools.count(1):
+            sides = [baseline, candidate]
+            rng.shuffle(sides)
+            folders: dict[str, Path] = {}
+            for side in sides:
+                show = partial(on_second, number, side.name)
+                with side.up() as found:
+                    seeded = [*options, "--seed", str(seed + number - 1)]
+                    ended = generator.run(found, seeded, on_second=show, on_stop=stop)
+                if stopping:
+                    return
+                if ended.folder is None:
+                    why = ended.complaint.splitlines()[-1:] or ["the generator ended before the run began"]
+                    raise CampaignError(f"pair {number}, {side.name}: {why[0]}", ended.exit_code or 4)
+                folders[side.name] = ended.folder
+            yield folders[baseline.name], folders[candidate.name]
 
-            def show(now: dict[str, Any], number: int = number, name: str = side.name) -> None:
-                on_second(number, name, now)
 
-            with side.up() as found:
-                ended = generator.run(
-                    found, [*options, "--seed", str(seed + number - 1)], on_second=show, on_stop=stop
-                )
-            if stopping:
-                return
-            if ended.folder is None:
-                why = ended.complaint.splitlines()[-1:] or ["the generator ended before the run began"]
-                raise CampaignError(f"pair {number}, {side.name}: {why[0]}", ended.exit_code or 4)
-            folders[side.name] = ended.folder
-        yield folders[baseline.name], folders[candidate.name]
+@contextmanager
+def _interrupted_by(number: signal.Signals) -> Iterator[None]:
+    """Let a signal do what Ctrl-C does for as long as the block lasts."""
+    before = signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)

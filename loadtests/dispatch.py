@@ -16,7 +16,7 @@ import gevent
 from loadtests import clock
 from loadtests.pacing import Plan
 from loadtests.recorder import Recorder
-from reports.manifest import Arrivals
+from reports.manifest import Arrivals, Phase
 from reports.sample import ARRIVAL, Kind, Outcome
 
 
@@ -37,11 +37,13 @@ class Dispatcher:
         self._idle: OrderedDict[Taker, None] = OrderedDict()  # the longest idle first
         self._waiting: deque[int] = deque()
         self.books = Arrivals(plan_hash=plan.hash, planned=len(plan.instants))
+        self._began = 0  # when the plan did, ns; 0: not yet
         self._follower: gevent.Greenlet[[int, Callable[[], object]], None] | None = None
 
     def begin(self, at: int, on_end: Callable[[], object]) -> None:
         """Count the plan's instants from `at`, once; call `on_end` when its time is over."""
         if self._follower is None:
+            self._began = at
             self._follower = gevent.spawn(self._follow, at, on_end)
 
     def _follow(self, began: int, on_end: Callable[[], object]) -> None:
@@ -74,6 +76,11 @@ class Dispatcher:
     def busy(self, taker: Taker) -> None:
         """Somebody has something else to do, or has taken what was handed to them."""
         self._idle.pop(taker, None)
+
+    def phases(self, *, ahead: int) -> list[Phase]:
+        """Return the phases of the plan, once it has begun, by a clock that ours is so much ahead of."""
+        began, named = self._began - ahead, self._plan.phases if self._began else ()
+        return [Phase(name=name, from_ns=began + begin, to_ns=began + end) for name, begin, end in named]
 
     def stop(self) -> None:
         """Hand nothing on any more, and write down what still waits."""

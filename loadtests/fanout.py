@@ -58,9 +58,10 @@ Entry = tuple[str, str]  # (key, recipient)
 
 @dataclass(slots=True)
 class _Open:
-    """A message under way: when it was sent, and how many sockets have not had it."""
+    """A message under way: when it was sent and answered (0: not yet), how many sockets have not had it."""
 
     sent: int
+    settled: int
     left: int
 
 
@@ -72,6 +73,7 @@ class Ledger:
         self._recorder = recorder
         self._prefix = f"lt:{run}:"
         self._numbers = itertools.count(1 + worker, workers)
+        self._came: dict[str, int] = {}  # when who is online asked to come
         self._online: defaultdict[str, set[int]] = defaultdict(set)
         self._open: dict[Entry, _Open] = {}
         self._early: dict[Entry, list[int]] = {}  # instants of arrival
@@ -96,7 +98,7 @@ class Ledger:
     def sending(self, key: str, recipient: Id, *, sent: int) -> None:
         """Open an entry right before the frame is written: the push may beat the answer."""
         to = str(recipient)
-        self._open[key, to] = _Open(sent, max(1, len(self._online[to])))
+        self._open[key, to] = _Open(sent, 0, max(1, len(self._online[to])))
 
     def settle(
         self,
@@ -121,11 +123,14 @@ class Ledger:
             self._recorder.delivered(operation, arrived - sent)
         if accepted == Accepted.NO:
             self._open.pop(entry, None)
-        elif operation != CHAT:  # that was opened as it was sent
+        elif operation == CHAT:
+            if opened := self._open.get(entry):  # since it was sent
+                opened.settled = settled
+        else:
             due = len(self._online[entry[1]] - {besides})
             left = (due if besides >= 0 else max(1, due)) - len(early)
             if left > 0:
-                self._open[entry] = _Open(sent, left)
+                self._open[entry] = _Open(sent, settled, left)
         self._recorder.send(
             key,
             operation,
@@ -249,6 +254,7 @@ class Ledger:
         """A socket is authenticated since `at`, on a request of `sent`: whoever wrote meanwhile learns it."""
         who = str(user)
         self._online[who].add(socket)
+        self._came[who] = sent
         self._recorder.presence(who, socket, online=True, at=at)
         self._recorder.wait(Wait.CAME, user=who, began=sent, ended=at)
 
@@ -306,10 +312,15 @@ class Ledger:
     # --- Ending ---
 
     def outstanding(self, now: int, deadline: int) -> int:
-        """Return how many messages may still come to somebody online: sent less than a deadline ago."""
+        """Return how many messages may still come: sent less than a deadline ago, to somebody who is online.
+
+        Whoever asked to come online only after the answer had not been there to be sent it.
+        """
         return sum(
-            now - each.sent < deadline and bool(self._online[recipient])
-            for (_, recipient), each in self._open.items()
+            now - each.sent < deadline
+            and bool(self._online[to])
+            and not 0 < each.settled < self._came.get(to, 0)
+            for (_, to), each in self._open.items()
         )
 
     def owed_elsewhere(self, now: int, deadline: int) -> list[tuple[str, str, int]]:
@@ -326,7 +337,7 @@ class Ledger:
             entry = (key, recipient)
             due = len(self._online[recipient]) - len(self._early.get(entry, ()))
             if due > 0:
-                self._open[entry] = _Open(now + left - deadline, due)
+                self._open[entry] = _Open(now + left - deadline, 0, due)
 
     def forget(self, before: int) -> None:
         """Drop what was sent, or came in, before an instant and never met: the rows on disk remember it."""

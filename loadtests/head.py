@@ -22,7 +22,7 @@ from loadtests.target import Target
 from loadtests.wire import engine
 from reports import manifest as book
 from reports.artefact import create, seal
-from scenarios.workload import Scenario
+from scenarios.workload import Abort, Scenario
 
 _LIBRARIES = ("locust", "gevent", "websockets", "httptools", "msgspec", "pyarrow")
 
@@ -58,6 +58,16 @@ class Head:
         book.append_event(self.folder, "steady", at, users=users)
         book.write_manifest(self.folder, self.manifest)  # whoever reads a killed run must know it too
 
+    def abort(self, found: book.Aborted, rule: Abort) -> None:
+        """The run is ended early, because its target has run away."""
+        self.manifest.aborted = found
+        self.manifest.reason = (
+            f"for {rule.for_s:g} s less than {rule.success_below * 100:g} % of all attempts succeeded"
+        )
+        fields = {"why": self.manifest.reason, "attempts": found.attempts, "succeeded": found.succeeded}
+        book.append_event(self.folder, "aborted", found.at_ns, **fields)
+        book.write_manifest(self.folder, self.manifest)
+
     def elapsed_s(self) -> float:
         """Return how long the run has been on."""
         return (clock.now() - self.manifest.origin_ns) / clock.SECOND
@@ -78,6 +88,7 @@ class Head:
             book.Phase(name="warm-up", from_ns=final.origin_ns, to_ns=steady_from),
             book.Phase(name="steady", from_ns=steady_from, to_ns=stopped),
             book.Phase(name="drain", from_ns=stopped, to_ns=ended),
+            *statement.phases(said, stopped),
         ]
         final.workers = [each.worker for each in said]
         final.refused_messages = refused
@@ -91,8 +102,8 @@ class Head:
         return seal(
             self.folder,
             ended_ns=ended,
-            status="partial" if self.interrupted else "complete",
-            reason=self.interrupted,
+            status="partial" if self.interrupted or final.aborted else "complete",
+            reason=self.interrupted or final.reason,
         )
 
 

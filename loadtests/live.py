@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -22,27 +21,13 @@ _NAMES = {
 
 
 class LiveView:
-    """Shows snapshots of `loadtests.run.Run`; use it in a with block."""
+    """Shows snapshots of `loadtests.run.Run`: a table where something is redrawn in place, else lines."""
 
-    def __init__(self, console: Console, run_time_s: float) -> None:
-        self._console = console
+    def __init__(self, console: Console, live: Live | None, run_time_s: float) -> None:
+        self._console, self._live = console, live
         self._run_time = run_time_s
-        self._live = (
-            Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
-        )
         self._next_line = 0.0
         self._note = ""
-
-    def __enter__(self) -> Self:
-        if self._live:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        if self._live:
-            self._live.stop()
 
     def stopping(self) -> None:
         """Say that the end was asked for."""

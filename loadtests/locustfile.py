@@ -294,9 +294,7 @@ class _Soloist(_Conductor):
         self._head.enlist([run.statement().worker])
         run.listeners.append(self._show)
         run.on_settled = self._settled
-        run.on_plan_end = lambda: gevent.spawn(
-            self._runner.stop if self._environment.web_ui else self._runner.quit
-        )
+        run.on_end = self._ends
         gevent.spawn_later(self._scenario.load.warm_up_s, lambda: run.arrive_from(clock.now()))
         self.say({"run": str(self._head.folder)})
 
@@ -305,6 +303,11 @@ class _Soloist(_Conductor):
         now = self._run.steady_from = clock.now()
         self._head.steady(now, users)
         self._run.arrive_from(now)
+
+    def _ends(self) -> None:
+        if self._run is not None and self._run.aborted:
+            self._head.abort(self._run.aborted, self._scenario.abort)
+        gevent.spawn(self._runner.stop if self._environment.web_ui else self._runner.quit)
 
     def _show(self, second: Second) -> None:
         feed(self._environment.stats, second)

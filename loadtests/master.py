@@ -181,6 +181,10 @@ class Master:
             self._crew.steady_ns = now
             head.steady(now, settled)
             self._arrivals_begin(head)
+        aborted = next((each.aborted for each in self._said() if each.aborted), None)
+        if aborted and not head.manifest.aborted and not self._stopped:
+            head.abort(aborted, self._scenario.abort)
+            self._plan_ends(head)
         self._say(self.picture(head))
 
     def spawned(self, users: int) -> None:

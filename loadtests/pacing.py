@@ -7,14 +7,14 @@ plan serves any number of workers: each takes every k-th arrival of it, so all o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from loadtests.clock import SECOND
-from scenarios.arrivals import Piece, Replay, Segment
+from scenarios.arrivals import Piece, Replay, Segment, phases
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,6 +29,7 @@ class Plan:
 
     instants: NDArray[np.int64]  # ns from the begin of the plan, in order
     length: int  # ns
+    phases: tuple[tuple[str, int, int], ...] = ()  # names, and from when to when, ns from the begin
 
     @property
     def hash(self) -> str:
@@ -41,7 +42,7 @@ class Plan:
 
 
 def plan(
-    segments: Iterable[Segment],
+    segments: Sequence[Segment],
     recorded: Mapping[str, tuple[float, ...]],
     *,
     spacing: Spacing,
@@ -70,7 +71,8 @@ def plan(
     found.append(began + _laid_out(pieces, steps))
     instants = np.rint(np.concatenate(found) * SECOND).astype(np.int64)
     length = round(seconds * SECOND)
-    return Plan(instants[instants < length], length)
+    named = tuple((name, round(begin * SECOND), round(end * SECOND)) for name, begin, end in phases(segments))
+    return Plan(instants[instants < length], length, named)
 
 
 Steps = Callable[[float], "NDArray[np.float64]"]

@@ -17,6 +17,7 @@ import gevent
 import msgspec
 
 from loadtests import cast, channel, clock, head
+from loadtests.abort import Watch
 from loadtests.clocksync import Prober
 from loadtests.dispatch import Dispatcher
 from loadtests.fanout import Ledger
@@ -77,7 +78,11 @@ class Run:
         self.deadline = clock.ns(scenario.client.delivery_deadline_s)
         self.arrivals = self._dispatcher()
         self.on_settled: Callable[[int], object] = lambda _: None
-        self.on_plan_end: Callable[[], object] = lambda: None
+        self.on_end: Callable[[], object] = lambda: None  # called when it is over by its own rules
+        self.aborted: book.Aborted | None = None
+        rule = scenario.abort
+        self._watch = Watch(rule.success_below, clock.ns(rule.for_s)) if rule.success_below else None
+        self._ticked = clock.now()
         self._ticker = every_second(self._tick)
         self.listeners: list[Callable[[Second], None]] = []  # told of each second, once it is on disk
 
@@ -86,7 +91,7 @@ class Run:
         whole = arrivals(self.scenario, self.order)
         if whole is None:
             return None
-        own = Plan(whole.share(self.order.worker, self.order.workers), whole.length)
+        own = Plan(whole.share(self.order.worker, self.order.workers), whole.length, whole.phases)
         waiting = -(-self.scenario.load.waiting // self.order.workers)
         found = Dispatcher(own, self.recorder, waiting=waiting, on_drop=self._drop)
         found.books.plan_hash = whole.hash
@@ -112,7 +117,7 @@ class Run:
     def arrive_from(self, at: int) -> None:
         """Let the arrivals of an open model begin at an instant, once."""
         if self.arrivals and not self.finishing:
-            self.arrivals.begin(at, lambda: self.on_plan_end())
+            self.arrivals.begin(at, lambda: self.on_end())
 
     # --- Taking part ---
 
@@ -178,6 +183,7 @@ class Run:
             self._watch_the_clock()
             self.health.note(len(self._people), self.ledger.sockets)
             second = self.recorder.flush()
+            self._watch_the_target(second)
             self.ledger.forget(clock.now() - 10 * self.deadline)
             for listen in self.listeners:
                 listen(second)
@@ -190,6 +196,15 @@ class Run:
         if step := realtime.sample():
             self._steps.append(step)
             self.event("clock-step", step_ns=step, before_ns=before, after_ns=realtime.offset)
+
+    def _watch_the_target(self, second: Second) -> None:
+        began, self._ticked = self._ticked, clock.now()
+        if self._watch is None or self.finishing or self.aborted:
+            return
+        ended = ((row[0], row[3]) for row in second.samples)
+        self.aborted = self._watch.second(began - self._ahead, self._ticked - self._ahead, ended)
+        if self.aborted:
+            self.on_end()
 
     def statement(self, *, closed: bool = False) -> Statement:
         """Return what this worker says of itself, of what is on disk by now."""
@@ -213,6 +228,8 @@ class Run:
             worker=worker,
             clock=stamping,
             arrivals=self.arrivals.books if self.arrivals else None,
+            phases=self.arrivals.phases(ahead=self._ahead) if self.arrivals else [],
+            aborted=self.aborted,
             foreign=self.ledger.foreign,
             strange=self.strange,
             overlooked=self.overlooked,

@@ -54,6 +54,8 @@ class Statement(Struct, kw_only=True):
     worker: book.Worker
     clock: book.Clock
     arrivals: book.Arrivals | None = None
+    phases: list[book.Phase] = []  # of the arrivals, once they have begun, by the run's clock
+    aborted: book.Aborted | None = None  # why the run is to be ended early, by what this worker saw
     foreign: int = 0  # pushes that are not of this run
     strange: int = 0  # frames that are not of the contract
     overlooked: int = 0  # events that a full inbox pushed out
@@ -103,6 +105,16 @@ def arrivals(said: Iterable[Statement]) -> book.Arrivals | None:
         setattr(total, name, sum(getattr(each, name) for each in every))
     total.longest_wait_ns = max(each.longest_wait_ns for each in every)
     return total
+
+
+def phases(said: Iterable[Statement], stopped: int) -> list[book.Phase]:
+    """Return the phases of the arrivals that had begun when they were stopped: every worker has the same."""
+    found = next((each.phases for each in said if each.phases), [])
+    return [
+        book.Phase(name=each.name, from_ns=each.from_ns, to_ns=min(each.to_ns, stopped))
+        for each in found
+        if each.from_ns < stopped
+    ]
 
 
 def clock(own: book.Clock, said: Sequence[Statement]) -> book.Clock:

@@ -112,8 +112,17 @@ class Arrivals(Struct, kw_only=True):
     longest_wait_ns: Ns = 0  # of those that were begun
 
 
+class Aborted(Struct, kw_only=True):
+    """Why a run was ended early: its target had run away."""
+
+    at_ns: Ns
+    since_ns: Ns  # from here on too few attempts succeeded
+    attempts: Annotated[int, Meta(ge=1, le=2**63 - 1)]  # since then
+    succeeded: Count  # of these
+
+
 class Phase(Struct, kw_only=True):
-    """A named stretch of the load."""
+    """A named stretch of the load; those of the arrivals lie within `steady`."""
 
     name: str
     from_ns: Ns
@@ -158,6 +167,7 @@ class Manifest(Struct, kw_only=True):
     plan_hash: str = ""  # who comes, with which dice, to do what and when: the same for any number of workers
     users: Count
     arrivals: Arrivals | None = None  # null: a closed run
+    aborted: Aborted | None = None  # null: it was not ended early by the scenario's [abort]
     deadline_ns: Ns  # a delivery later than this after its send is late
     clock: Clock
     machine: Machine

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -21,6 +22,9 @@ Rate = Annotated[float, Meta(ge=0, le=1e5)]  # arrivals a second
 
 MOST = 2_000_000
 """Arrivals of one plan: 16 MB of instants."""
+
+PHASES = ("warm-up", "steady", "drain")
+"""What every run goes through, whoever arrives."""
 
 _KNOTS = 96  # a period of a sine in straight pieces: of a day, quarters of an hour
 
@@ -37,6 +41,11 @@ class Segment(Struct, tag_field="shape", forbid_unknown_fields=True, frozen=True
     """One shape of the rate over `for_s`."""
 
     for_s: Seconds
+    name: Annotated[str, Meta(pattern=r"^([a-z][a-z0-9-]{0,40})?$")] = ""  # of its phase; else its shape
+
+    def phases(self) -> list[tuple[str, float]]:
+        """Return its phases, one after the other: names and seconds."""
+        return [(self.name or str(self.__struct_config__.tag), self.for_s)]
 
     def pieces(self) -> list[Piece]:
         """Return its rate; of one that has none, nothing."""
@@ -85,6 +94,13 @@ class Spike(Segment, tag="spike", frozen=True, kw_only=True):
     peak: Rate
     hold_s: Pause
     rise_s: Pause = 0.0  # and as long to fall
+
+    def phases(self) -> list[tuple[str, float]]:
+        """Return the spike, and what is before and after it."""
+        ((name, for_s),) = super().phases()
+        high = self.hold_s + 2 * self.rise_s
+        aside = (for_s - high) / 2
+        return [(f"before-{name}", aside), (name, high), (f"after-{name}", aside)]
 
     def pieces(self) -> list[Piece]:
         """See Segment."""
@@ -157,6 +173,22 @@ class Replay(Segment, tag="replay", frozen=True, kw_only=True):
 
 Shape = Constant | Ramp | Stairs | Spike | Soak | Sine | Replay
 SHAPES: tuple[type[Segment], ...] = (Constant, Ramp, Stairs, Spike, Soak, Sine, Replay)
+
+
+def phases(segments: Iterable[Segment]) -> list[tuple[str, float, float]]:
+    """Return the phases of a plan, each with when it begins and ends, in seconds from the plan's begin.
+
+    Of a name that comes again the second one is `name-2`.
+    """
+    found: list[tuple[str, float, float]] = []
+    seen: Counter[str] = Counter()
+    began = 0.0
+    for name, seconds in (phase for segment in segments for phase in segment.phases()):
+        seen[name] += 1
+        if seconds > 0:
+            found.append((name if seen[name] == 1 else f"{name}-{seen[name]}", began, began + seconds))
+        began += seconds
+    return found
 
 
 def expected(segments: Iterable[Segment]) -> float:

@@ -8,6 +8,9 @@
 "sign-in errors"     = "< 0.1 %"      # ... of one operation
 "lost"               = "= 0"          # also late, duplicate, misdelivered, reordered
 "deliveries"         = ">= 1000"      # also requests: a run that did nothing proves nothing
+"wss.connect p99"    = "< 500 ms"     # of a connection: TCP, TLS and the websocket's handshake; https.connect
+"https p99 @spike"   = "< 2 s"        # of what began in one phase, also errors, counts: see `Load.phases`
+"coverage"           = ">= 90 %"      # share of the contract's operations and actions that worked
 
 [gate]
 "chat.delivered p50" = "5 %"          # how much slower a new version may be before it is a regression
@@ -21,6 +24,9 @@ from dataclasses import dataclass
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 COUNTS = ("lost", "late", "duplicate", "misdelivered", "reordered")
 TOTALS = ("deliveries", "requests")
+COVERAGE = "coverage"
+SUCCESS = "success"
+"""What an `[abort]` table asks for, as an objective: that the target did not run away."""
 
 GATE_METRICS = 6
 """A gate judges at most so many: each one more is one more chance of a false alarm."""
@@ -39,8 +45,9 @@ class SloError(ValueError):
 class Slo:
     """One objective: `statistic` of `operation` must be `relation` `limit`.
 
-    `statistic` is a quantile (limit in ns), "errors" (limit a share, 0 to 1) or "count" (limit a number).
-    `operation` is a metric's name, one of COUNTS or TOTALS, or "" for all operations together.
+    `statistic` is a quantile (limit in ns), "errors" or "coverage" (limit a share, 0 to 1) or "count" (limit
+    a number). `operation` is a metric's name, one of COUNTS or TOTALS, or "" for all operations together.
+    `phase` is the stretch of the run that it is about, "" for all of what is judged.
     """
 
     name: str
@@ -49,6 +56,7 @@ class Slo:
     statistic: str
     relation: str
     limit: float
+    phase: str = ""
 
     def holds(self, value: float) -> bool:
         """Return whether a value that is known exactly meets this objective."""
@@ -94,14 +102,18 @@ def parse_slo(name: str, text: str) -> Slo:
         )
     relation, number, unit = found[1], float(found[2]), found[3] or ""
     words = name.split()
-    if name in COUNTS or name in TOTALS:
-        operation, statistic, wanted = name, "count", {""}
+    phase = words.pop()[1:] if words[-1:] and words[-1].startswith("@") else ""
+    if words == [COVERAGE] and not phase:
+        operation, statistic, wanted = "", COVERAGE, {"%"}
+    elif len(words) == 1 and words[0] in COUNTS + TOTALS:
+        operation, statistic, wanted = words[0], "count", {""}
     elif words[-1:] == ["errors"] and len(words) <= 2:
         operation, statistic, wanted = " ".join(words[:-1]), "errors", {"%"}
     elif len(words) == 2 and words[1] in QUANTILES:
         operation, statistic, wanted = words[0], words[1], set(_UNITS)
     else:
         expected = f"<metric> {' | '.join(QUANTILES)}, [<metric>] errors, {', '.join(COUNTS + TOTALS)}"
+        expected += f", each with @<phase> or without, or {COVERAGE}"
         raise SloError(f'"{name}" is not an objective: expected {expected}')
     if operation and statistic != "count" and not _OPERATION.match(operation):
         raise SloError(f'"{operation}" is not the name of a metric: expected one such as chat.delivered')
@@ -109,4 +121,4 @@ def parse_slo(name: str, text: str) -> Slo:
         units = " or ".join(sorted(wanted)) or "no unit"
         raise SloError(f'the limit "{text}" of "{name}" needs {units}')
     scale = 0.01 if unit == "%" else _UNITS.get(unit, 1)
-    return Slo(name, text.strip(), operation, statistic, relation, number * scale)
+    return Slo(name, text.strip(), operation, statistic, relation, number * scale, phase)

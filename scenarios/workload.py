@@ -19,6 +19,7 @@ from msgspec import Meta, Struct
 
 from scenarios.arrivals import (
     MOST,
+    PHASES,
     SHAPES,
     Constant,
     Rate,
@@ -26,6 +27,7 @@ from scenarios.arrivals import (
     Segment,
     Shape,
     expected,
+    phases,
     read_recorded,
 )
 from scenarios.slo import GATE_METRICS, SloError, parse_slo, parse_tolerance
@@ -67,6 +69,10 @@ class Load(_Strict, frozen=True, kw_only=True):
         if isinstance(self.arrivals, tuple):
             return self.arrivals
         return (Constant(for_s=seconds, rate=self.arrivals),) if self.arrivals else ()
+
+    def phases(self, seconds: float) -> list[str]:
+        """Return the names of all phases of a run: those of every run, and those of its arrivals."""
+        return [*PHASES, *(name for name, _, _ in phases(self.segments(seconds)))]
 
 
 class People(_Strict, frozen=True, kw_only=True):
@@ -123,10 +129,11 @@ class Client(_Strict, frozen=True, kw_only=True):
     delivery_deadline_s: Positive = 5.0  # later than this is late
 
 
-class Coverage(_Strict, frozen=True, kw_only=True):
-    """How much of the contract's operations and actions a run has to exercise."""
+class Abort(_Strict, frozen=True, kw_only=True):
+    """When a run is ended early, because its target has run away: see `loadtests.abort`."""
 
-    minimum: Share = 0.0
+    success_below: Share = 0.0  # of all attempts; 0: never
+    for_s: Positive = 10.0
 
 
 class Scenario(_Strict, frozen=True, kw_only=True):
@@ -137,7 +144,7 @@ class Scenario(_Strict, frozen=True, kw_only=True):
     volunteer: Mix = Mix()
     rooms: Rooms = Rooms()
     client: Client = Client()
-    coverage: Coverage = Coverage()
+    abort: Abort = Abort()
     slo: dict[str, str] = {}
     gate: dict[str, str] = {}
 
@@ -166,7 +173,7 @@ class Scenario(_Strict, frozen=True, kw_only=True):
 
     def hash(self) -> str:
         """Return a digest of everything that shapes the load: equal digests are comparable runs."""
-        beside = ("description", "slo", "gate", "coverage")  # what is said of a load, and asked of it
+        beside = ("description", "slo", "gate", "abort")  # what is said of a load, and asked of it
         shapes = {k: v for k, v in self.resolved().items() if k not in beside}
         text = msgspec.json.encode({**shapes, "recorded": self.recorded}, order="sorted")
         return hashlib.sha256(text).hexdigest()[:16]
@@ -259,11 +266,18 @@ def _check(scenario: Scenario, place: Callable[..., str]) -> None:
         if getattr(people, kind) and sum(msgspec.structs.astuple(mix)) <= 0:
             raise WorkloadError(f"{place(kind)}: every weight is 0 or missing; a {kind} must do something")
     _check_arrivals(scenario.load, place)
+    phases = scenario.load.phases(scenario.load.run_time_s)
     for name, limit in scenario.slo.items():
         try:
-            parse_slo(name, limit)
+            phase = parse_slo(name, limit).phase
         except SloError as error:
             raise WorkloadError(f"{place('slo', name)}: {error}") from None
+        if phase and phase not in phases:
+            hint = _nearest(phase, phases)
+            known = ", ".join(phases)
+            raise WorkloadError(
+                f"{place('slo', name)}: there is no phase {phase!r}{hint}: expected one of {known}"
+            )
     if len(scenario.gate) > GATE_METRICS:
         raise WorkloadError(
             f"{place('gate')}: {len(scenario.gate)} metrics; a gate judges at most {GATE_METRICS}"
@@ -279,7 +293,9 @@ def _check(scenario: Scenario, place: Callable[..., str]) -> None:
 def _check_arrivals(load: Load, place: Callable[..., str]) -> None:
     segments = load.segments(load.run_time_s)
     for number, segment in enumerate(segments):
-        if complaint := segment.misfit():
+        taken = sorted({name for name, _ in segment.phases()} & set(PHASES))
+        complaint = f"{taken[0]} is a phase of every run: give it another name" if taken else segment.misfit()
+        if complaint:
             raise WorkloadError(f"{place('load', f'arrivals[{number}]')}: {complaint}")
     lasts = sum(segment.for_s for segment in segments)
     if segments and abs(lasts - load.run_time_s) > 1e-6:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from math import log
 from typing import Any
 
 import numpy as np
 import pytest
 
-from analysis import gate
+from analysis import gate, looks
 from analysis.gate import Gate, Pair, Side
 from analysis.looks import Word
 from analysis.objectives import State
@@ -164,6 +165,19 @@ def test_undeclared_metrics_are_told_for_information_only() -> None:
         ("get-chats p50", False),
     ]
     assert found.others[0].change == pytest.approx(2.0, rel=0.05)
+
+
+@pytest.mark.parametrize("metrics", range(1, 7))
+def test_a_gate_that_is_too_short_for_its_metrics_says_so(metrics: int) -> None:
+    """From so many pairs on a doubling is shown, with one pair less it is not, and that is told."""
+    least = looks.least_pairs(metrics)
+    doubled = [log(2)] * least
+    assert looks.decide(doubled, 0.05, [least], metrics)[0] is Word.REGRESSED
+    assert looks.decide(doubled[1:], 0.05, [least - 1], metrics)[0] is Word.INCONCLUSIVE
+    tolerances = [CHAT, *(Tolerance(f"m{n} p50", f"m{n}", "p50", 0.05) for n in range(1, metrics))]
+    for planned in (least - 1, least):
+        said = gate.judge([], tolerances, scenario="typical", planned=planned).sentences
+        assert any("can't show a regression" in each for each in said) is (planned < least)
 
 
 def test_a_metric_that_is_decided_stays_decided_while_others_go_on() -> None:

@@ -15,6 +15,7 @@ from rich.console import Console
 from analysis import gate_files, gate_text, verdict
 from analysis.gate import Gate, Pair
 from analysis.objectives import State
+from commands.common import in_place
 from tests.analysis.conftest import Build
 from tests.analysis.test_gate import judged, pairs, side
 
@@ -122,15 +123,16 @@ def test_progress_tells_pairs_and_estimates(regressed: Gate) -> None:
     line = gate_text.progress(regressed)
     assert line.startswith("8 of 20 pairs, 1 not counted: chat.delivered p50 +")
     console = Console(force_terminal=True, width=140, record=True)
-    with gate_text.View(console) as view:
+    with in_place(console) as live:
+        view = gate_text.View(console, live)
         view.second(9, "candidate", {"elapsed_s": 3.0, "phase": "steady", "online": 4})
         view.pair(regressed)
         view.stopping()
     assert "chat.delivered p50" in console.export_text()
     plain = Console(force_terminal=False, width=40, record=True)
-    with gate_text.View(plain) as view:
-        view.second(9, "candidate", {"elapsed_s": 3.0, "phase": "steady", "online": 4})
-        view.pair(regressed)
+    view = gate_text.View(plain, None)
+    view.second(9, "candidate", {"elapsed_s": 3.0, "phase": "steady", "online": 4})
+    view.pair(regressed)
     assert plain.export_text().strip() == line
 
 

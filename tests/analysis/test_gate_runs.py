@@ -13,6 +13,7 @@ from analysis import gate, gate_runs
 from analysis.gate_runs import GateError, UnusableError
 from analysis.objectives import State
 from reports.manifest import (
+    Aborted,
     Clock,
     Machine,
     ScenarioInfo,
@@ -23,6 +24,7 @@ from reports.manifest import (
 )
 from reports.sample import Outcome
 from scenarios.slo import Tolerance
+from tests.analysis.conftest import ORIGIN, SECOND
 from tests.analysis.test_verdict import attempts
 
 CHAT = Tolerance("chat.delivered p50", "chat.delivered", "p50", 0.05)
@@ -95,6 +97,23 @@ def test_a_partial_run_is_refused_on_either_side(make: Store) -> None:
     for sides in ((whole, partial), (partial, whole)):
         with pytest.raises(GateError, match=r"status: .* is partial: stopped before its time"):
             read(*sides)
+
+
+def test_a_candidate_that_ran_away_has_failed_a_baseline_is_unusable(make: Store) -> None:
+    """A run that its scenario ended early is judged, not refused: one is enough for the gate to fail."""
+    ended = Aborted(at_ns=ORIGIN + 20 * SECOND, since_ns=ORIGIN + 8 * SECOND, attempts=200, succeeded=30)
+    config = {"slo": {"lost": "= 0"}, "abort": {"success_below": 0.5}}
+    how: dict[str, Any] = {
+        "seed": 5,
+        "scenario": ScenarioInfo(name="t", file="t.toml", hash="0" * 16, config=config),
+    }
+    broken = make(2, **how, aborted=ended, status="partial", reason="it ran away")
+    judged = gate.judge([read(make(1, **how), broken)], [CHAT], scenario="t", planned=6)
+    assert (judged.verdict, judged.exit_code, judged.settled) == ("failed", 1, True)
+    assert "success: missed by 1 of 1 runs" in " ".join(judged.sentences)
+    with pytest.raises(UnusableError, match="the baseline ran away itself: it ran away") as error:
+        read(broken, make(3, **how))
+    assert error.value.exit_code == 5
 
 
 def test_a_target_that_was_told_to_misbehave_is_no_baseline(make: Store) -> None:

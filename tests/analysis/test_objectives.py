@@ -7,8 +7,9 @@ import pytest
 from analysis.frames import Frames
 from analysis.objectives import Objective, State
 from analysis.verdict import judge_frames
+from reports.manifest import Phase
 from reports.sample import Fate
-from tests.analysis.conftest import Build
+from tests.analysis.conftest import ORIGIN, SECOND, Build
 
 
 def judged(build: Build, key: str, limit: str, **how: object) -> Objective:
@@ -51,6 +52,48 @@ def test_an_objective_is_judged_by_its_whole_interval(
         or found.high is None
         or found.low <= found.figure <= found.high
     )
+
+
+def test_an_objective_of_one_phase_is_judged_by_what_began_in_it(build: Build) -> None:
+    """Of five seconds out of fifty-five there are a tenth of the samples; both halves make the whole."""
+    at = [ORIGIN + second * SECOND for second in (5, 10, 60)]
+    phases = [Phase(name="spike", from_ns=at[0], to_ns=at[1]), Phase(name="rest", from_ns=at[1], to_ns=at[2])]
+    for key, limit in (("https p50", "< 1 s"), ("chat.delivered p50", "< 1 s"), ("errors", "< 2 %")):
+        slo = {key: limit, f"{key} @spike": limit, f"{key} @rest": limit}
+        whole, spike, rest = judge_frames(Frames(build(slo=slo, phases=phases))).objectives
+        assert whole.n == spike.n + rest.n
+        assert 0.05 * whole.n < spike.n < 0.15 * whole.n
+        assert spike.state is State.MET
+
+
+def test_a_message_that_was_lost_in_one_phase_was_not_in_another(build: Build) -> None:
+    """Counts are of their phase too, the warm-up's among them."""
+    middle = ORIGIN + 30 * SECOND
+    phases = [
+        Phase(name="one", from_ns=ORIGIN, to_ns=middle),
+        Phase(name="two", from_ns=middle, to_ns=ORIGIN + 60 * SECOND),
+    ]
+    slo = {"lost @one": "= 0", "lost @two": "= 0", "deliveries @one": ">= 1"}
+    run = build(slo=slo, phases=phases, fates={Fate.LOST: 40})
+    one, two, some = judge_frames(Frames(run)).objectives
+    assert one.figure is not None
+    assert 0 < one.figure == 40 - (two.figure or 0)
+    assert some.state is State.MET
+
+
+def test_a_phase_that_never_came_is_not_shown(build: Build) -> None:
+    """The run was shorter than its plan: neither met nor missed."""
+    for key, limit in (("https p50 @after-spike", "< 1 s"), ("lost @after-spike", "= 0")):
+        assert judged(build, key, limit).state is State.NOT_SHOWN
+
+
+def test_coverage_is_an_objective(build: Build) -> None:
+    """The share of the contract that worked; an interrupted run does not miss it."""
+    assert judged(build, "coverage", ">= 1 %").state is State.MET
+    missed = judged(build, "coverage", ">= 100 %")
+    assert (missed.state, missed.unit) == (State.MISSED, "share")
+    assert "not exercised" in missed.reason
+    assert judged(build, "coverage", ">= 100 %", status="partial").state is State.NOT_SHOWN
 
 
 @pytest.mark.parametrize(

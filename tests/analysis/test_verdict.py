@@ -11,9 +11,10 @@ import pyarrow as pa
 import pytest
 
 from analysis import summary, verdict
+from analysis.objectives import State
 from analysis.verdict import Verdict, Word
 from reports.artefact import with_worker
-from reports.manifest import Arrivals, Clock, Worker
+from reports.manifest import Aborted, Arrivals, Clock, ScenarioInfo, Worker
 from reports.sample import RESOURCES, SAMPLES, WAKEUPS, Fate, Kind, Outcome
 from tests.analysis.conftest import MS, ORIGIN, SECOND, Build, table
 
@@ -92,6 +93,38 @@ def test_every_word_has_its_exit_code(
     found = judged(build, **how)
     assert (found.verdict, found.exit_code) == (word, code), found.sentences
     assert says in " ".join(found.sentences)
+
+
+ABORTED = Aborted(at_ns=ORIGIN + 20 * SECOND, since_ns=ORIGIN + 8 * SECOND, attempts=200, succeeded=30)
+
+
+@pytest.mark.parametrize(
+    ("how", "word", "code"),
+    [
+        ({}, Word.FAILED, 1),
+        ({"lag": 60 * MS}, Word.INVALID, 4),
+        ({"tables": {"samples": attempts(200, Outcome.BROKEN)}, "ledger": 0}, Word.UNUSABLE, 5),
+    ],
+)
+def test_a_target_that_ran_away_has_failed(build: Build, how: dict[str, Any], word: Word, code: int) -> None:
+    """With its figure first; a spoiled instrument outranks it, and so does a target that never answered."""
+    config = {"slo": {"lost": "= 0"}, "abort": {"success_below": 0.5, "for_s": 10.0}}
+    scenario = ScenarioInfo(name="typical", file="typical.toml", hash="0" * 16, config=config)
+    why = "for 10 s less than 50 % of all attempts succeeded"
+    found = judged(build, scenario=scenario, aborted=ABORTED, status="partial", reason=why, **how)
+    assert (found.verdict, found.exit_code) == (word, code)
+    first = found.objectives[0]
+    assert (first.slo, first.state, first.figure) == ("success", State.MISSED, 0.15)
+    if word is Word.FAILED:
+        assert found.sentences[:2] == [f"Interrupted after 60 s: {why}.", f"{first.sentence}."]
+        assert "30 of 200 attempts succeeded in the last 12 s" in first.sentence
+
+
+def test_a_run_that_was_not_ended_early_met_that(build: Build) -> None:
+    """What the scenario asks for stands among the objectives also when it was kept."""
+    config = {"abort": {"success_below": 0.5, "for_s": 10.0}}
+    found = judged(build, scenario=ScenarioInfo(name="t", file="t.toml", hash="0" * 16, config=config))
+    assert [(each.slo, each.state) for each in found.objectives] == [("success", State.MET)]
 
 
 def test_lag_that_is_small_beside_what_it_measures_only_warns(build: Build) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from tests.calibration.conftest import Calibrated, calibrate
 
-pytestmark = pytest.mark.end_to_end
+# One worker has all of them: they are started together.
+pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("mutations")]
 
 # Bug: the case that must find it, and a part of the metric at which it must.
 CAUGHT_BY = {

@@ -33,7 +33,7 @@ browse = 1
 browse = 1
 
 [slo]
-"get-users p90" = "< 100 ms"
+"get-users p90 @constant" = "< 100 ms"
 """
 FAULTS = """[[rule]]
 fault = "capacity"
@@ -73,6 +73,8 @@ def test_beyond_capacity_response_time_grows_and_service_time_does_not(
     assert came.late
     assert came.waiting
     assert came.dropped == 0
+    (phase,) = (each for each in run.manifest.phases if each.name == "constant")
+    assert 9.9 < (phase.to_ns - phase.from_ns) / 1e9 <= 10  # all of them, from when everybody was online
     assert "arrivals, added up" in (folder / "report.html").read_text()
     rows = succeeded(of_kind(Frames(run).steady, Kind.REQUEST))
     searches = rows[rows["operation"] == "get-users"].sort_values("sent")

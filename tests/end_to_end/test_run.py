@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from loadtests.target import Target
+from loadtests.target import Server, Target
 from reports.artefact import Run, imbalance
 from reports.deliveries import tally
 from reports.sample import Kind, Outcome
@@ -294,6 +294,29 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def test_a_target_that_runs_away_ends_the_run(talkload: Talkload, scenario: Path, tmp_path: Path) -> None:
+    """Long before its time, politely, with the figure; it has failed, and the books balance."""
+    file, plan = tmp_path / "busy.toml", tmp_path / "plan.toml"
+    file.write_text(scenario.read_text() + "\n[abort]\nsuccess_below = 0.5\nfor_s = 2\n")
+    plan.write_text('[[rule]]\nfault = "error"\nwhere = ["https", "action"]\nfrom_s = 6\n')
+    server = Server("--faults", str(plan))
+    try:
+        where = options(server.ready(), tmp_path / "runs")
+        ended = talkload("run", str(file), "--run-time", "60s", *where)
+    finally:
+        server.stop()
+    run = the_run(tmp_path / "runs")
+    (event,) = (each for each in run.events() if each["kind"] == "aborted")
+    assert run.manifest.aborted is not None
+    assert run.manifest.reason == "for 2 s less than 50 % of all attempts succeeded"
+    assert event["attempts"] == run.manifest.aborted.attempts >= 20
+    assert run.manifest.status == "partial"
+    assert run.manifest.ended_ns - run.manifest.origin_ns < 40e9
+    assert not any(imbalance(worker) for worker in run.manifest.workers)
+    assert "success is" in ended.stdout
+    assert ended.returncode in (1, 4), ended.stdout + ended.stderr  # 4 where this machine was too busy
 
 
 def test_a_server_that_dies_is_in_the_figures_not_in_a_traceback(

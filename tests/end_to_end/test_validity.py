@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.validity import judged
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.alone]
 
 
 @pytest.mark.parametrize(("kind", "invalid"), [("quiet", False), ("hogs", True), ("burn", True)])

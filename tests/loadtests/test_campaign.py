@@ -12,7 +12,7 @@ import pytest
 from loadtests import campaign, generator
 from loadtests.campaign import CampaignError, Source
 from loadtests.generator import Outcome
-from loadtests.target import AddressError, Started, Target, TargetError
+from loadtests.target import Started, Target, TargetError
 
 
 def python(code: str) -> list[str]:
@@ -53,7 +53,7 @@ def test_a_target_is_an_address_or_a_command() -> None:
 )
 def test_a_target_that_is_neither_is_a_mistake_of_usage(text: str, socket: str | None, says: str) -> None:
     """Nothing is started for it."""
-    with pytest.raises(AddressError, match=says):
+    with pytest.raises(TargetError, match=says):
         Source.parse("baseline", text, socket, None)
 
 

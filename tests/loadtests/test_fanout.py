@@ -365,6 +365,17 @@ def test_outstanding_counts_what_may_still_come(ledger: Ledger) -> None:
     assert ledger.outstanding(1, 10 * MS) == 0
 
 
+def test_who_came_after_the_answer_is_not_waited_for(ledger: Ledger) -> None:
+    """What was sent to nobody is not pushed to who comes later; who asked to come before may still get it."""
+    ledger.offline(B, 2, at=1)
+    say(ledger, sent=10 * MS)  # answered a millisecond later
+    ledger.online(B, 3, sent=11 * MS, at=13 * MS)
+    assert ledger.outstanding(14 * MS, 10 * MS) == 1
+    ledger.offline(B, 3, at=14 * MS)
+    ledger.online(B, 4, sent=15 * MS, at=16 * MS)
+    assert ledger.outstanding(17 * MS, 10 * MS) == 0
+
+
 def test_what_never_met_is_forgotten_in_time(ledger: Ledger, books: Books) -> None:
     """Memory does not grow with losses: after a while only the rows on disk remember."""
     for number in range(50):

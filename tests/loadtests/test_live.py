@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
+from commands.common import in_place
 from loadtests.live import LiveView
 
 NOW: dict[str, Any] = {
@@ -25,7 +26,8 @@ NOW: dict[str, Any] = {
 def shown(*snapshots: dict[str, Any], terminal: bool) -> str:
     """Return what a console would have got."""
     console = Console(file=io.StringIO(), force_terminal=terminal, width=120, height=40)
-    with LiveView(console, 60.0) as view:
+    with in_place(console) as live:
+        view = LiveView(console, live, 60.0)
         for snapshot in snapshots:
             view.show(snapshot)
         view.stopping()

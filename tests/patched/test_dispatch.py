@@ -43,6 +43,18 @@ def dispatcher(instants: list[int], waiting: int = 9) -> tuple[Dispatcher, FakeR
     return made, recorder, drops
 
 
+def test_phases_are_those_of_the_plan_once_it_has_begun() -> None:
+    """By the run's clock, which ours may be ahead of."""
+    named = (("ramp", 0, 10), ("rest", 10, 20))
+    plan = Plan(np.array([], np.int64), 30, named)
+    desk = Dispatcher(plan, FakeRecorder(), waiting=1, on_drop=list)  # type: ignore[arg-type]
+    assert desk.phases(ahead=0) == []
+    desk.begin(100, list)
+    found = [(each.name, each.from_ns, each.to_ns) for each in desk.phases(ahead=7)]
+    assert found == [("ramp", 93, 103), ("rest", 103, 113)]
+    desk.stop()
+
+
 def test_the_one_who_has_been_free_longest_is_next() -> None:
     """In turn, and nobody twice who is not free again."""
     desk, _, _ = dispatcher([0, 0])

@@ -15,6 +15,7 @@ from scenarios.arrivals import (
     Spike,
     Stairs,
     expected,
+    phases,
     read_recorded,
 )
 
@@ -35,6 +36,26 @@ def test_a_shape_brings_the_area_below_its_rate(segment: Segment, arrivals: floa
     assert expected([segment]) == pytest.approx(arrivals)
     assert sum(piece.seconds for piece in segment.pieces()) == pytest.approx(60)
     assert segment.misfit() == ""
+
+
+def test_phases_are_named_by_shape_and_follow_each_other() -> None:
+    """By shape or by a name of its own; a spike is three of them; what comes again has a number."""
+    segments = [
+        Ramp(for_s=10, from_rate=0, to_rate=4),
+        Spike(for_s=30, rate=1, peak=11, hold_s=6, rise_s=2),
+        Constant(for_s=5, rate=1, name="rest"),
+        Ramp(for_s=5, from_rate=4, to_rate=0),
+        Spike(for_s=4, rate=1, peak=2, hold_s=4, name="wall"),
+    ]
+    assert phases(segments) == [
+        ("ramp", 0, 10),
+        ("before-spike", 10, 20),
+        ("spike", 20, 30),
+        ("after-spike", 30, 40),
+        ("rest", 40, 45),
+        ("ramp-2", 45, 50),
+        ("wall", 50, 54),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,9 @@ from scenarios.slo import SloError, Tolerance, parse_slo, parse_tolerance
         ("sign-in errors", "<= 0.1 %", "sign-in", "errors", "<=", 0.001),
         ("lost", "= 0", "lost", "count", "=", 0),
         ("deliveries", ">= 1000", "deliveries", "count", ">=", 1000),
+        ("chat.completed p90", "< 1 s", "chat.completed", "p90", "<", 1e9),
+        ("wss.connect p99", "< 500 ms", "wss.connect", "p99", "<", 500e6),
+        ("coverage", ">= 90 %", "", "coverage", ">=", 0.9),
     ],
 )
 def test_an_objective_means_what_it_says(
@@ -27,6 +30,15 @@ def test_an_objective_means_what_it_says(
     slo = parse_slo(name, text)
     assert (slo.operation, slo.statistic, slo.relation) == (operation, statistic, relation)
     assert slo.limit == pytest.approx(limit)
+
+
+@pytest.mark.parametrize("name", ["https p99", "errors", "sign-in errors", "lost", "requests"])
+def test_an_objective_may_be_of_one_phase(name: str) -> None:
+    """Whatever is counted or timed can be asked of one phase, and means the same there."""
+    text = {"https p99": "< 1 s", "errors": "< 1 %", "sign-in errors": "< 1 %"}.get(name, "= 0")
+    whole, part = parse_slo(name, text), parse_slo(f"{name} @spike", text)
+    assert (whole.phase, part.phase) == ("", "spike")
+    assert (part.operation, part.statistic, part.limit) == (whole.operation, whole.statistic, whole.limit)
 
 
 @pytest.mark.parametrize(
@@ -41,6 +53,11 @@ def test_an_objective_means_what_it_says(
         ("Bad Name p99", "< 1 ms", "not an objective"),
         ("<script> p99", "< 1 ms", "not the name of a metric"),
         ("", "= 0", "not an objective"),
+        ("@spike", "= 0", "not an objective"),
+        ("lost spike", "= 0", "not an objective"),
+        ("lost @a @b", "= 0", "not an objective"),
+        ("coverage @spike", ">= 1 %", "not an objective"),
+        ("coverage", ">= 1", "needs %"),
         ("lost", "= ١", "not understood"),
         ("lost", "= -1", "not understood"),
         ("lost", "= nan", "not understood"),

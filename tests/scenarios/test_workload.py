@@ -56,6 +56,18 @@ def test_every_scenario_that_ships_can_be_read(name: str) -> None:
         (("chat = 1\n\n[vol", "chat = 0\n\n[vol"), r"t\.toml:6: senior: every weight is 0"),
         (('lost = "= 0"', 'lots = "= 0"'), r't\.toml:13: slo\.lots: "lots" is not an objective'),
         (
+            ('lost = "= 0"', '"lost @stedy" = "= 0"'),
+            r"t\.toml:13: slo\.lost @stedy: there is no phase 'stedy' \(did you mean steady\?\)",
+        ),
+        (('lost = "= 0"', 'lost = "= 0"\n[abort]\nsuccess_below = 50'), r"t\.toml:15: abort\.success_below"),
+        (
+            (
+                "users = 3",
+                'users = 3\n[[load.arrivals]]\nshape = "constant"\nrate = 1\nfor_s = 60\nname = "drain"',
+            ),
+            r"t\.toml:5: load\.arrivals\[0\]: drain is a phase of every run",
+        ),
+        (
             ('lost = "= 0"', 'lost = "= 0"\n[gate]\n"lost" = "5 %"'),
             r't\.toml:15: gate\.lost: "lost" is not a gate metric',
         ),
