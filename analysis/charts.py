@@ -16,6 +16,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from analysis import stats
 from analysis.axes import MIB, key, labels, log_time, marker, mib, named, positive, short
+from analysis.columns import Rows
 from analysis.formats import fmt_ms, fmt_share
 from analysis.frames import WARM_UP, Frames, of_kind, per_second, succeeded, values
 from analysis.svg import STYLE, Chart, colour, render
@@ -47,16 +48,16 @@ POINTS = 400
 
 def timeline(frames: Frames) -> Chart:
     """Draw p50, p95 and p99 of the response time per second, what was achieved, and errors."""
-    rows = of_kind(frames.samples, *REQUESTS)
-    if rows.empty:
+    rows = of_kind(frames.attempts, *REQUESTS)
+    if not len(rows):
         return no_data("timeline", "No https operation and no wss request was made.", WIDE)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDE, 4.9))
         axes = figure.subplots(3, 1, sharex=True, height_ratios=[3.2, 1.3, 0.7], gridspec_kw={"hspace": 0.3})
-        arrived = frames.deliveries[frames.deliveries["arrived"] > 0]
-        width = _width(rows["second"], arrived["second"])
+        arrived = frames.ledger.among("came", True)
+        width = _width(*(each.values("second") for each in (rows, arrived)))
         _percentile_lines(axes[0], _quantiles_per_bin(succeeded(rows), width), width)
-        _achieved(axes[1], [_per_bin(each["second"], width) for each in (succeeded(rows), arrived)], width)
+        _achieved(axes[1], [_per_bin(each, width) for each in (succeeded(rows), arrived)], width)
         _errors(axes[2], rows, width)
         _objective_lines(axes[0], frames, "https", "wss")
         _phases(axes, frames)
@@ -67,11 +68,11 @@ def timeline(frames: Frames) -> Chart:
 
 def spectrum(frames: Frames) -> Chart:
     """Draw every percentile of requests, deliveries and pings on an axis of nines."""
-    steady = succeeded(frames.steady)
+    steady = succeeded(frames.judged)
     series = (
         ("https operations", values(of_kind(steady, Kind.REQUEST), "response"), "orange"),
         ("wss requests", values(of_kind(steady, Kind.SOCKET), "response"), "green"),
-        ("deliveries", values(frames.fanout, "service"), "blue"),
+        ("deliveries", values(frames.timely, "service"), "blue"),
         ("pings", values(of_kind(steady, Kind.PING), "response"), "purple"),
     )
     return _nines("spectrum", series, "Percentile spectrum of requests, deliveries and pings", [])
@@ -79,9 +80,8 @@ def spectrum(frames: Frames) -> Chart:
 
 def fanout(frames: Frames) -> Chart:
     """Draw the distribution of the fan-out latency of each kind of delivery, with its objective."""
-    latencies = frames.fanout
     series = [
-        (name, values(latencies[latencies["operation"] == name], "service"), shade)
+        (name, values(frames.timely.among("operation", name), "service"), shade)
         for name, shade in DELIVERY_COLOURS.items()
     ]
     alt = "Percentile spectrum of the fan-out latency per kind of delivery"
@@ -90,21 +90,20 @@ def fanout(frames: Frames) -> Chart:
 
 def ping(frames: Frames) -> Chart:
     """Draw each ping's round trip over time."""
-    pings = succeeded(of_kind(frames.samples, Kind.PING))
-    if pings.empty:
+    pings = succeeded(of_kind(frames.attempts, Kind.PING))
+    if not len(pings):
         return no_data("ping", "No ping was answered.", WIDE)
     every = max(1, len(pings) // 600)
-    some = pings.sort_values("arrived", kind="stable").iloc[::every]
+    some = pings.frame("arrived", "response").sort_values("arrived", kind="stable").iloc[::every]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDE, 2.3))
         axes = figure.subplots()
         at = (some["arrived"] - frames.manifest.origin_ns) / stats.SECOND
         axes.scatter(at, positive(some["response"]), s=7, color=colour("blue"), alpha=0.45, lw=0)
-        lost = of_kind(frames.samples, Kind.PING)
-        lost = lost[lost["outcome"].isin(FAILURES)].head(POINTS)
+        lost = values(of_kind(frames.attempts, Kind.PING).among("outcome", *FAILURES), "arrived")[:POINTS]
         log_time(axes)
         if len(lost):
-            when = (lost["arrived"] - frames.manifest.origin_ns) / stats.SECOND
+            when = (lost - frames.manifest.origin_ns) / stats.SECOND
             axes.plot(
                 when, np.full(len(lost), axes.get_ylim()[1]), "x", color=colour("red"), ms=5, clip_on=False
             )
@@ -123,8 +122,8 @@ def resources(frames: Frames) -> Chart:
         figure = Figure(figsize=(WIDE, 2.2))
         grid = figure.subplots(1, 3, gridspec_kw={"wspace": 0.24})
         shades = {"generator": "blue", "server": "orange"}
-        width = _width(table["second"])
-        table = table.assign(second=_bins(table["second"], width) * width)
+        width = _width(values(table, "second"))
+        table = table.assign(second=_bins(values(table, "second"), width) * width)
         lines = [(name, table[table["process"] == name], shade) for name, shade in shades.items()]
         lines = [line for line in lines if len(line[1])]
         for name, rows, shade in lines:
@@ -159,24 +158,23 @@ def no_data(name: str, sentence: str, width: float = HALF) -> Chart:
 # --- Parts of charts -----------------------------------------------------------------------------------
 
 
-def _width(*seconds: pd.Series[Any]) -> int:
+def _width(*seconds: NDArray[Any]) -> int:
     """Return the width of a bin in seconds, so that no run, however long, has more than BINS of them."""
     last = max([0, *(int(each.max()) for each in seconds if len(each))])
     return next((width for width in WIDTHS if last < width * BINS), -(-(last + 1) // BINS))
 
 
-def _bins(seconds: pd.Series[Any], width: int) -> NDArray[np.int64]:
-    found: NDArray[np.int64] = np.maximum(seconds.to_numpy(dtype=np.int64), 0) // width
-    return found
+def _bins(seconds: NDArray[Any], width: int) -> NDArray[Any]:
+    return np.asarray(np.maximum(seconds, 0) // width)
 
 
-def _per_bin(seconds: pd.Series[Any], width: int) -> NDArray[np.int64]:
-    return np.bincount(_bins(seconds, width))
+def _per_bin(rows: Rows, width: int) -> NDArray[np.int64]:
+    return np.bincount(_bins(rows.values("second"), width))
 
 
-def _quantiles_per_bin(ok: pd.DataFrame, width: int) -> pd.DataFrame:
+def _quantiles_per_bin(ok: Rows, width: int) -> pd.DataFrame:
     """Return nearest-rank quantiles by bin, in ns; a bin without a success has no row."""
-    times, bins = values(ok, "response"), _bins(ok["second"], width)
+    times, bins = values(ok, "response"), _bins(ok.values("second"), width)
     order = np.lexsort((times, bins))
     each, start, count = np.unique(bins[order], return_index=True, return_counts=True)
     found = {
@@ -216,8 +214,8 @@ def _achieved(axes: Axes, counts: Sequence[NDArray[np.int64]], width: int) -> No
     key(axes, [(name, shade) for name, _, shade in lines])
 
 
-def _errors(axes: Axes, rows: pd.DataFrame, width: int) -> None:
-    count = _per_bin(rows[rows["outcome"].isin(FAILURES)]["second"], width)
+def _errors(axes: Axes, rows: Rows, width: int) -> None:
+    count = _per_bin(rows.among("outcome", *FAILURES), width)
     at = np.flatnonzero(count)
     axes.bar((at + 0.5) * width, count[at], color=colour("red"), width=0.9 * width, lw=0)
     axes.set_ylim(0, max(1, *count, 0) * 1.15)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
+from analysis.columns import Columns, Formula, Memory, Rows, minus
 from analysis.fanouts import fanouts_frame
 from analysis.stats import SECOND
 from reports.sample import Fate, Kind, Outcome
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 WARM_UP = "warm-up"
 STEADY = "steady"
+MANY = 1_000_000
 NEVER = np.iinfo(np.int64).max
 ARRIVED = (Fate.ON_TIME.value, Fate.LATE.value)
 """Fates of a message that arrived once where it should: those have a fan-out latency."""
@@ -37,7 +39,33 @@ class Frames:
 
     def __init__(self, run: Run) -> None:
         self.manifest = run.manifest
-        self._run = run
+        self._run, self._memory = run, Memory()
+        self._fanouts: pd.DataFrame | None = None
+
+    @cached_property
+    def attempts(self) -> Rows:
+        """The samples, and what `sample_formulas` makes of them."""
+        return Columns(
+            lambda columns: self._run.blocks("samples", columns),
+            self._run.count("samples"),
+            sample_formulas(self.manifest),
+            self._memory,
+        ).every
+
+    @cached_property
+    def ledger(self) -> Rows:
+        """The deliveries, and what `delivery_formulas` makes of them."""
+        return Columns(
+            lambda columns: self._run.blocks("deliveries", columns),
+            self._run.count("deliveries"),
+            delivery_formulas(self.manifest),
+            self._memory,
+        ).every
+
+    @property
+    def judged(self) -> Rows:
+        """The attempts that are judged."""
+        return self.attempts.among("steady", True)
 
     @cached_property
     def samples(self) -> pd.DataFrame:
@@ -79,17 +107,75 @@ class Frames:
         """The samples that are judged."""
         return self.samples[self.samples["steady"]]
 
+    @property
+    def timely(self) -> Rows:
+        """The deliveries whose latency is judged: they arrived, once, and were sent after the warm-up."""
+        return self.ledger.among("steady", True).among("fate", *ARRIVED)
+
     @cached_property
     def fanout(self) -> pd.DataFrame:
-        """The deliveries whose latency is judged: they arrived, once, and were sent after the warm-up."""
+        """The same as a pandas frame, with everything there is of them."""
         frame = self.deliveries
         return frame[frame["steady"] & frame["fate"].isin(ARRIVED)]
 
-    @cached_property
+    @property
     def fanouts(self) -> pd.DataFrame:
-        """One row per fan-out that is judged, see `analysis.fanouts`."""
-        frame = fanouts_frame(self.deliveries)
-        return frame[frame["steady"]]
+        """One row per fan-out that is judged, see `analysis.fanouts`; many are found anew each time."""
+        if self._fanouts is not None:
+            return self._fanouts
+        columns = ("operation", "sender", "sent", "worker", "socket", "arrived", "fate", "steady")
+        found = fanouts_frame(self.ledger.frame(*columns))
+        if len(found) <= MANY:
+            self._fanouts = found
+        return found
+
+
+def sample_formulas(manifest: Manifest) -> dict[str, Formula]:
+    """Return what is made of the samples: durations in ns, the second since the origin, what is judged.
+
+    `first_byte`, the time to the first byte, means something only where `answered` is true.
+    """
+    return {
+        "response": minus("arrived", "intended"),
+        "service": minus("arrived", "sent"),
+        "first_byte": minus("first", "sent"),
+        "answered": Formula(("first",), lambda first: first > 0),
+        "send_lag": minus("sent", "intended"),
+        "read_lag": minus("seen", "arrived"),
+        "second": Formula(("arrived",), lambda arrived: _second(arrived, manifest)),
+        "steady": Formula(("intended",), lambda intended: intended >= measured_from(manifest)),
+    }
+
+
+def delivery_formulas(manifest: Manifest) -> dict[str, Formula]:
+    """Return what is made of the ledger; durations mean something only where the fate is in ARRIVED.
+
+    What nobody we know sent began when it arrived, and what never arrived is shown where it began.
+    """
+    return {
+        "response": minus("arrived", "intended"),
+        "service": minus("arrived", "sent"),
+        "read_lag": minus("seen", "arrived"),
+        "came": Formula(("arrived",), lambda arrived: arrived > 0),
+        "second": Formula(
+            ("intended", "arrived"),
+            lambda intended, arrived: _second(_first(arrived, intended), manifest),
+        ),
+        "steady": Formula(
+            ("intended", "arrived"),
+            lambda intended, arrived: _first(intended, arrived) >= measured_from(manifest),
+        ),
+    }
+
+
+def _first(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return of each pair the first, or the second where there is no first."""
+    return np.asarray(np.where(one > 0, one, other))
+
+
+def _second(at: NDArray[np.int64], manifest: Manifest) -> NDArray[np.int32]:
+    """Return the second since the origin; a clock that went wild ends at the edge of its type."""
+    return np.clip((at - manifest.origin_ns) // SECOND, -(2**31), 2**31 - 1).astype(np.int32)
 
 
 def samples_frame(table: pa.Table, manifest: Manifest) -> pd.DataFrame:
@@ -97,31 +183,23 @@ def samples_frame(table: pa.Table, manifest: Manifest) -> pd.DataFrame:
 
     `first_byte`, the time to the first byte, means something only where `first` is not 0.
     """
-    frame = _pandas(table)
-    return frame.assign(
-        response=frame["arrived"] - frame["intended"],
-        service=frame["arrived"] - frame["sent"],
-        first_byte=frame["first"] - frame["sent"],
-        send_lag=frame["sent"] - frame["intended"],
-        read_lag=frame["seen"] - frame["arrived"],
-        second=_seconds(frame["arrived"], manifest),
-        phase=_phases(frame["intended"], manifest),
-        steady=frame["intended"] >= measured_from(manifest),
-    )
+    frame = _derived(_pandas(table), sample_formulas(manifest))
+    return frame.assign(phase=_phases(frame["intended"], manifest))
 
 
 def deliveries_frame(table: pa.Table, manifest: Manifest) -> pd.DataFrame:
     """Return the ledger with durations in ns, which mean something only where a row's fate is in ARRIVED."""
     frame = _pandas(table)
     begun = frame["intended"].where(frame["intended"] > 0, frame["arrived"])
-    return frame.assign(
-        response=frame["arrived"] - frame["intended"],
-        service=frame["arrived"] - frame["sent"],
-        read_lag=frame["seen"] - frame["arrived"],
-        second=_seconds(frame["arrived"].where(frame["arrived"] > 0, begun), manifest),
-        phase=_phases(begun, manifest),
-        steady=begun >= measured_from(manifest),
-    )
+    return _derived(frame, delivery_formulas(manifest)).assign(phase=_phases(begun, manifest))
+
+
+def _derived(frame: pd.DataFrame, formulas: dict[str, Formula]) -> pd.DataFrame:
+    made = {
+        name: each.of(*(frame[column].to_numpy() for column in each.inputs))
+        for name, each in formulas.items()
+    }
+    return frame.assign(**made)
 
 
 def measured_from(manifest: Manifest) -> int:
@@ -129,11 +207,13 @@ def measured_from(manifest: Manifest) -> int:
     return int(manifest.measured_from_ns) or NEVER
 
 
-def ended(manifest: Manifest, *tables: pd.DataFrame) -> int:
+def ended(frames: Frames) -> int:
     """Return when the run ended; of a run that was killed, the last thing that it wrote down."""
+    manifest = frames.manifest
     if manifest.ended_ns:
         return int(manifest.ended_ns)
-    columns = [table[name] for table in tables for name in ("arrived", "at") if name in table.columns]
+    columns = [frames.attempts.values("arrived"), frames.ledger.values("arrived")]
+    columns.append(frames.resources["at"].to_numpy())
     return max([int(manifest.origin_ns), *(int(column.max()) for column in columns if len(column))])
 
 
@@ -145,20 +225,28 @@ def per_second(resources: pd.DataFrame, column: str) -> pd.Series[Any]:
     return total
 
 
-def succeeded(samples: pd.DataFrame) -> pd.DataFrame:
+Attempts = TypeVar("Attempts", pd.DataFrame, Rows)
+
+
+def succeeded(samples: Attempts) -> Attempts:
     """Return the attempts whose times may enter a distribution."""
+    if isinstance(samples, Rows):
+        return samples.among("outcome", int(Outcome.OK))
     return samples[samples["outcome"] == Outcome.OK]
 
 
-def of_kind(samples: pd.DataFrame, *kinds: Kind) -> pd.DataFrame:
+def of_kind(samples: Attempts, *kinds: Kind) -> Attempts:
     """Return the attempts of these kinds."""
-    return samples[samples["kind"].isin([int(kind) for kind in kinds])]
+    numbers = [int(kind) for kind in kinds]
+    if isinstance(samples, Rows):
+        return samples.among("kind", *numbers)
+    return samples[samples["kind"].isin(numbers)]
 
 
-def values(frame: pd.DataFrame, column: str) -> NDArray[np.int64]:
+def values(rows: pd.DataFrame | Rows, column: str) -> NDArray[np.int64]:
     """Return one column as plain numbers."""
-    array: NDArray[np.int64] = frame[column].to_numpy(dtype=np.int64)
-    return array
+    found = rows.values(column) if isinstance(rows, Rows) else rows[column].to_numpy()
+    return found.astype(np.int64, copy=False)
 
 
 def _seconds(at: pd.Series[Any], manifest: Manifest) -> pd.Series[Any]:

@@ -17,11 +17,12 @@ import pandas as pd
 from msgspec import Struct
 
 from analysis import figures, stats
+from analysis.columns import Rows
 from analysis.fanouts import complete
 from analysis.figures import ATTEMPTS, GROUPS, Totals, contract_actions
 from analysis.formats import fmt_count, fmt_ms, fmt_share
 from analysis.frames import Frames, of_kind, succeeded, values
-from scenarios.slo import COUNTS, QUANTILES, TOTALS, Slo, SloError, parse_slo
+from scenarios.slo import COUNTS, QUANTILES, RELATIONS, TOTALS, Slo, SloError, parse_slo
 from talkamie.contract import OPERATIONS
 
 if TYPE_CHECKING:
@@ -101,9 +102,7 @@ def _judge_coverage(minimum: float, frames: Frames) -> Objective:
 
 def known_metrics(frames: Frames) -> list[str]:
     """Return every name that an objective of this run may have: the contract's, and what was recorded."""
-    recorded = {
-        str(name) for frame in (frames.samples, frames.deliveries) for name in frame["operation"].unique()
-    }
+    recorded = {name for rows in (frames.attempts, frames.ledger) for name in rows.counts("operation")}
     return sorted(
         {*OPERATIONS, *contract_actions(), "wss.connect", *GROUPS.values(), *DELIVERED, *COMPLETED, *recorded}
     )
@@ -135,7 +134,7 @@ def _judge_quantile(slo: Slo, frames: Frames) -> Objective:
     rows, column = _timed_rows(frames, slo.operation)
     durations = values(rows, column)
     q, n = QUANTILES[slo.statistic], len(durations)
-    beyond = np.array([not slo.holds(value) for value in durations.tolist()], dtype=bool)
+    beyond = ~RELATIONS[slo.relation](durations, slo.limit)
     over = stats.exceedance(*_windows(beyond, values(rows, "intended")))
     if over is None:
         return _objective(slo, "ms", State.NOT_SHOWN, reason="there is no data", more=_least(q))
@@ -162,14 +161,13 @@ def timed(frames: Frames, operation: str) -> NDArray[np.int64]:
     return values(*_timed_rows(frames, operation))
 
 
-def _timed_rows(frames: Frames, operation: str) -> tuple[pd.DataFrame, str]:
+def _timed_rows(frames: Frames, operation: str) -> tuple[pd.DataFrame | Rows, str]:
     if operation in COMPLETED:
         fanouts = frames.fanouts
         done = complete(fanouts[fanouts["operation"] == COMPLETED[operation]])
         return done.assign(intended=done["sent"]), "completion"
-    if operation in DELIVERED or operation in frames.deliveries["operation"].cat.categories:
-        fanout = frames.fanout
-        return fanout[fanout["operation"] == operation], "service"
+    if operation in DELIVERED or operation in frames.ledger.counts("operation"):
+        return frames.timely.among("operation", operation), "service"
     return succeeded(_rows(frames, operation)), "response"
 
 
@@ -183,16 +181,15 @@ def _windows(
     return counts, np.bincount(window, minlength=WINDOWS)
 
 
-def _rows(frames: Frames, operation: str) -> pd.DataFrame:
-    steady = frames.steady
+def _rows(frames: Frames, operation: str) -> Rows:
     for kind, group in GROUPS.items():
         if operation == group:
-            return of_kind(steady, kind)
-    return steady[steady["operation"] == operation]
+            return of_kind(frames.judged, kind)
+    return frames.judged.among("operation", operation)
 
 
 def _judge_errors(slo: Slo, frames: Frames) -> Objective:
-    rows = _rows(frames, slo.operation) if slo.operation else of_kind(frames.steady, *ATTEMPTS)
+    rows = _rows(frames, slo.operation) if slo.operation else of_kind(frames.judged, *ATTEMPTS)
     found = figures.errors(rows)
     if found is None:
         return _objective(slo, "share", State.NOT_SHOWN, reason="there is no data")
