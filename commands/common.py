@@ -60,7 +60,7 @@ def load_options(scenario: str, out: Path, users: int, spawn_rate: float, second
     return ["--scenario", scenario, "--out", str(out), *load]
 
 
-def tell(folder: Path, *, page: bool, as_json: bool) -> int:
+def tell(folder: Path, *, page: bool, as_json: bool, against: Path | None = None) -> int:
     """Judge a run, build its page, print what a person wants to know; return the exit code."""
     from rich.console import Console
 
@@ -81,7 +81,7 @@ def tell(folder: Path, *, page: bool, as_json: bool) -> int:
             from analysis.page import build
 
             with Console(stderr=True).status("building the page"):
-                html = build(folder)
+                html = build(folder, against)
             if not as_json:
                 click.echo(f"\nreport: {html}\nopen:   {_opener()} {shlex.quote(str(html))}")
         return judged.exit_code
@@ -112,6 +112,7 @@ def plain_errors() -> Iterator[None]:
         raise
     except Exception as error:
         from analysis.capacity.points import PointsError
+        from analysis.compare import CompareError
         from analysis.gate_runs import GateError
         from loadtests.campaign import CampaignError
         from loadtests.target import AddressError, TargetError
@@ -121,7 +122,15 @@ def plain_errors() -> Iterator[None]:
 
         if isinstance(error, TargetError) and not isinstance(error, AddressError):
             fail(str(error), UNUSABLE)
-        mistakes = AddressError | ArtefactError | ObservedError | PointsError | WorkloadError | OSError
+        mistakes = (
+            AddressError
+            | ArtefactError
+            | CompareError
+            | ObservedError
+            | PointsError
+            | WorkloadError
+            | OSError
+        )
         if isinstance(error, mistakes):
             fail(str(error), USAGE)
         if isinstance(error, GateError | CampaignError):

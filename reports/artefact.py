@@ -316,7 +316,7 @@ class Run:
         return _read_table(self.path / "histograms.parquet", columns)
 
     def blocks(self, name: str, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """Yield these columns of `samples` or `deliveries` block by block, in the order of the whole table."""
+        """Yield these columns of `samples` or `deliveries` block by block, in the order of the table."""
         for path in self._large(name):
             with _trouble_with(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
                 for batch in file.iter_batches(batch_size=_BLOCK, columns=list(columns)):

@@ -26,7 +26,7 @@ report.section("objectives")
 # %%
 report.timeline()
 # %%
-report.section("against")
+report.comparison()
 # %% [markdown]
 # ## Percentiles
 # %%
