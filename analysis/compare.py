@@ -14,7 +14,6 @@ from math import expm1, hypot, log
 from operator import attrgetter
 from pathlib import Path
 
-import msgspec
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
@@ -92,8 +91,8 @@ class Comparison(Struct, frozen=True):
 def compare(there: str | Path, here: str | Path, root: Path) -> Comparison:
     """Compare the run `here` with the run `there`: folders, ids, or "latest".
 
-    The exit code is 0, 3 where no metric has enough samples in both, or 4 where one of them is invalid. Raises
-    CompareError, and reports' ArtefactError.
+    The exit code is 0, 3 where no metric has enough samples in both, or 4 where one of them is invalid.
+    Raises CompareError, and reports' ArtefactError.
     """
     runs = [Run.open(path, root=root, recover=True) for path in (there, here)]
     refuse_unlike(runs[0].manifest, runs[1].manifest)
@@ -139,11 +138,6 @@ def of_frames(there: Frames, here: Frames) -> Comparison:
         counts=[Count(name, *(getattr(each.totals, name) for each in judged)) for name in named],
         shifts=shifts,
     )
-
-
-def encode(found: Comparison) -> bytes:
-    """Return compare.json."""
-    return msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n"
 
 
 def band(there: Quantile, here: Quantile, q: float) -> Point | None:

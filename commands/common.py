@@ -114,6 +114,7 @@ def plain_errors() -> Iterator[None]:
         from analysis.capacity.points import PointsError
         from analysis.compare import CompareError
         from analysis.gate_runs import GateError
+        from analysis.history import HistoryError
         from loadtests.campaign import CampaignError
         from loadtests.target import AddressError, TargetError
         from reports.manifest import ArtefactError
@@ -122,16 +123,8 @@ def plain_errors() -> Iterator[None]:
 
         if isinstance(error, TargetError) and not isinstance(error, AddressError):
             fail(str(error), UNUSABLE)
-        mistakes = (
-            AddressError
-            | ArtefactError
-            | CompareError
-            | ObservedError
-            | PointsError
-            | WorkloadError
-            | OSError
-        )
-        if isinstance(error, mistakes):
+        unreadable = ArtefactError | HistoryError | ObservedError | PointsError | WorkloadError | OSError
+        if isinstance(error, unreadable | AddressError | CompareError):
             fail(str(error), USAGE)
         if isinstance(error, GateError | CampaignError):
             fail(str(error), error.exit_code)

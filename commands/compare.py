@@ -25,12 +25,11 @@ def compare(there: str, here: str, out: Path, page: Path | None, as_json: bool) 
     """
     with plain_errors():
         from analysis import compare as comparing
-        from analysis import compare_text
+        from analysis import compare_text, sheets
 
         found = comparing.compare(there, here, out)
-        show(comparing.encode(found), compare_text.tables(found), as_json=as_json)
+        show(sheets.encode(found), compare_text.tables(found), as_json=as_json)
         if page:
-            from analysis.compare_page import build
-
-            click.echo(f"page: {build(found, page)}", err=as_json)
+            title = f"{found.scenario}: {found.there} and {found.here}"
+            click.echo(f"page: {sheets.build('compare', found, page, title)}", err=as_json)
     sys.exit(found.exit_code)

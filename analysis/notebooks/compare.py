@@ -10,15 +10,15 @@
 # %% tags=["parameters"]
 FOLDER = "reports/comparison"
 # %%
-from analysis import compare_page, shifts
+from analysis import sheets, shifts
 
-report = compare_page.open_page(FOLDER)
+report = sheets.open_sheet("compare", FOLDER)
 # %%
 report.section("summary")
 # %% [markdown]
 # ## Quantile by quantile
 # %%
-shifts.shifts(report.comparison)
+shifts.shifts(report.found)
 # %% [markdown]
 # ## Every metric
 # %%
