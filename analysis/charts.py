@@ -55,12 +55,12 @@ def timeline(frames: Frames) -> Chart:
         figure = Figure(figsize=(WIDE, 4.9))
         axes = figure.subplots(3, 1, sharex=True, height_ratios=[3.2, 1.3, 0.7], gridspec_kw={"hspace": 0.3})
         arrived = frames.ledger.among("came", True)
-        width = _width(*(each.values("second") for each in (rows, arrived)))
-        _percentile_lines(axes[0], _quantiles_per_bin(succeeded(rows), width), width)
+        width = bin_width(*(each.values("second") for each in (rows, arrived)))
+        _percentile_lines(axes[0], quantiles_per_bin(succeeded(rows), width), width)
         _achieved(axes[1], [_per_bin(each, width) for each in (succeeded(rows), arrived)], width)
         _errors(axes[2], rows, width)
         _objective_lines(axes[0], frames, "https", "wss")
-        _phases(axes, frames)
+        phases(axes, frames)
         axes[2].set_xlabel("seconds since the start of the load")
         named(axes[0], "response time" + (f", {width} s at a time" if width > 1 else ""))
     return render(figure, "timeline", "Response time percentiles, throughput and errors, second by second")
@@ -75,7 +75,7 @@ def spectrum(frames: Frames) -> Chart:
         ("deliveries", values(frames.timely, "service"), "blue"),
         ("pings", values(of_kind(steady, Kind.PING), "response"), "purple"),
     )
-    return _nines("spectrum", series, "Percentile spectrum of requests, deliveries and pings", [])
+    return spectra("spectrum", series, "Percentile spectrum of requests, deliveries and pings", [])
 
 
 def fanout(frames: Frames) -> Chart:
@@ -85,7 +85,7 @@ def fanout(frames: Frames) -> Chart:
         for name, shade in DELIVERY_COLOURS.items()
     ]
     alt = "Percentile spectrum of the fan-out latency per kind of delivery"
-    return _nines("fanout", series, alt, list(_objectives(frames, list(DELIVERY_COLOURS))))
+    return spectra("fanout", series, alt, list(_objectives(frames, list(DELIVERY_COLOURS))))
 
 
 def ping(frames: Frames) -> Chart:
@@ -109,7 +109,7 @@ def ping(frames: Frames) -> Chart:
             )
         axes.set_xlabel("seconds since the start of the load")
         named(axes, "ping round trip" + (", × = no answer" if len(lost) else ""))
-        _phases([axes], frames, label=False)
+        phases([axes], frames, label=False)
     return render(figure, "ping", "Round trip of each ping over time")
 
 
@@ -122,8 +122,8 @@ def resources(frames: Frames) -> Chart:
         figure = Figure(figsize=(WIDE, 2.2))
         grid = figure.subplots(1, 3, gridspec_kw={"wspace": 0.24})
         shades = {"generator": "blue", "server": "orange"}
-        width = _width(values(table, "second"))
-        table = table.assign(second=_bins(values(table, "second"), width) * width)
+        width = bin_width(values(table, "second"))
+        table = table.assign(second=bins_of(values(table, "second"), width) * width)
         lines = [(name, table[table["process"] == name], shade) for name, shade in shades.items()]
         lines = [line for line in lines if len(line[1])]
         for name, rows, shade in lines:
@@ -158,23 +158,23 @@ def no_data(name: str, sentence: str, width: float = HALF) -> Chart:
 # --- Parts of charts -----------------------------------------------------------------------------------
 
 
-def _width(*seconds: NDArray[Any]) -> int:
+def bin_width(*seconds: NDArray[Any]) -> int:
     """Return the width of a bin in seconds, so that no run, however long, has more than BINS of them."""
     last = max([0, *(int(each.max()) for each in seconds if len(each))])
     return next((width for width in WIDTHS if last < width * BINS), -(-(last + 1) // BINS))
 
 
-def _bins(seconds: NDArray[Any], width: int) -> NDArray[Any]:
+def bins_of(seconds: NDArray[Any], width: int) -> NDArray[Any]:
     return np.asarray(np.maximum(seconds, 0) // width)
 
 
 def _per_bin(rows: Rows, width: int) -> NDArray[np.int64]:
-    return np.bincount(_bins(rows.values("second"), width))
+    return np.bincount(bins_of(rows.values("second"), width))
 
 
-def _quantiles_per_bin(ok: Rows, width: int) -> pd.DataFrame:
+def quantiles_per_bin(ok: Rows, width: int) -> pd.DataFrame:
     """Return nearest-rank quantiles by bin, in ns; a bin without a success has no row."""
-    times, bins = values(ok, "response"), _bins(ok.values("second"), width)
+    times, bins = values(ok, "response"), bins_of(ok.values("second"), width)
     order = np.lexsort((times, bins))
     each, start, count = np.unique(bins[order], return_index=True, return_counts=True)
     found = {
@@ -223,7 +223,7 @@ def _errors(axes: Axes, rows: Rows, width: int) -> None:
     named(axes, "errors" if len(at) else "errors: none")
 
 
-def _phases(grid: Sequence[Axes], frames: Frames, *, label: bool = True) -> None:
+def phases(grid: Sequence[Axes], frames: Frames, *, label: bool = True) -> None:
     """Shade the warm-up and every other phase, and name them on top."""
     end = (frames.manifest.ended_ns - frames.manifest.origin_ns) / stats.SECOND
     right = max(*(axes.dataLim.x1 for axes in grid if np.isfinite(axes.dataLim.x1)), end, 1.0)
@@ -290,7 +290,7 @@ def _objectives(frames: Frames, operations: Sequence[str]) -> Iterator[Slo]:
             yield slo
 
 
-def _nines(
+def spectra(
     name: str, series: Sequence[tuple[str, NDArray[np.int64], str]], alt: str, limits: Sequence[Slo]
 ) -> Chart:
     drawn = [each for each in series if len(each[1])]

@@ -19,7 +19,7 @@ import jinja2
 import msgspec
 from markupsafe import Markup, escape
 
-from analysis import arriving, charts, compare, curves, notebook, shifts
+from analysis import arriving, charts, compare, curves, notebook, panels, shifts
 from analysis import verdict as judging
 from analysis.compare import Comparison
 from analysis.compare_text import SHOWN, cells
@@ -129,10 +129,30 @@ class Report:
     def timeline(self) -> Html:
         """Return the run second by second and, of an open one, what was planned and what came of it."""
         drawn = charts.timeline(self.frames)._repr_html_()
-        if self.verdict.arrivals is None:
-            return Html(drawn)
-        chart = arriving.arrivals(self.frames)
-        return Html(drawn + self.section("arrivals") + (self.titled("arrivals", chart) if chart else ""))
+        if self.verdict.arrivals is not None:
+            chart = arriving.arrivals(self.frames)
+            drawn += self.section("arrivals") + (self.titled("arrivals", chart) if chart else "")
+        return Html(drawn + panels.heatmap(self.frames)._repr_html_())
+
+    def operations(self) -> Html:
+        """Return the table of operations, and each of the busiest by itself."""
+        drawn = self.titled("p50 by operation over time, shaded up to p95", panels.operations(self.frames))
+        return Html(self.section("operations") + drawn)
+
+    def pings(self) -> Html:
+        """Return the round trips over time, and those of quiet and busy seconds."""
+        quiet = self.titled(
+            "in the quietest and the busiest quarter of seconds", panels.quiet_and_busy(self.frames)
+        )
+        return Html(charts.ping(self.frames)._repr_html_() + beside(quiet, self.section("pings")))
+
+    def instrument(self) -> Html:
+        """Return what the instrument itself did: its checks, its lateness, what it used."""
+        lags = self.titled("the generator's own lateness", panels.lags(self.frames))
+        used = charts.resources(self.frames)._repr_html_()
+        return Html(
+            self.section("validity") + used + beside(lags, self.section("lags")) + self.section("resources")
+        )
 
     def titled(self, title: str, chart: Any) -> Html:
         """Return a chart below its title."""
