@@ -139,7 +139,7 @@ def _deliveries(rng: np.random.Generator, rows: int, seconds: int) -> Iterator[p
         n = end - begin
         intended = _instants(rng, begin, end, rows, seconds)
         sent = intended + rng.exponential(0.05 * MS, n).astype(np.int64)
-        lost = rng.random(n) < 1e-5
+        lost = rng.random(n) < 1e-4
         arrived = np.where(lost, 0, sent + (6 * rng.lognormal(0, 0.6, n) * MS).astype(np.int64))
         people = pa.array([f"5f0c-{number:012d}" for number in range(USERS)])
         columns = {
