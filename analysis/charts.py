@@ -5,7 +5,7 @@ Times are on logarithmic axes with ticks at 1, 2 and 5, because a tail lives dec
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -69,21 +69,22 @@ def timeline(frames: Frames) -> Chart:
 def spectrum(frames: Frames) -> Chart:
     """Draw every percentile of requests, deliveries and pings on an axis of nines."""
     steady = succeeded(frames.judged)
-    series = (
-        ("https operations", values(of_kind(steady, Kind.REQUEST), "response"), "orange"),
-        ("wss requests", values(of_kind(steady, Kind.SOCKET), "response"), "green"),
-        ("deliveries", values(frames.timely, "service"), "blue"),
-        ("pings", values(of_kind(steady, Kind.PING), "response"), "purple"),
+    drawn = (
+        ("https operations", of_kind(steady, Kind.REQUEST), "response", "orange"),
+        ("wss requests", of_kind(steady, Kind.SOCKET), "response", "green"),
+        ("deliveries", frames.timely, "service", "blue"),
+        ("pings", of_kind(steady, Kind.PING), "response", "purple"),
     )
+    series = ((title, values(rows, column), shade) for title, rows, column, shade in drawn)
     return spectra("spectrum", series, "Percentile spectrum of requests, deliveries and pings", [])
 
 
 def fanout(frames: Frames) -> Chart:
     """Draw the distribution of the fan-out latency of each kind of delivery, with its objective."""
-    series = [
+    series = (
         (name, values(frames.timely.among("operation", name), "service"), shade)
         for name, shade in DELIVERY_COLOURS.items()
-    ]
+    )
     alt = "Percentile spectrum of the fan-out latency per kind of delivery"
     return spectra("fanout", series, alt, list(_objectives(frames, list(DELIVERY_COLOURS))))
 
@@ -291,16 +292,16 @@ def _objectives(frames: Frames, operations: Sequence[str]) -> Iterator[Slo]:
 
 
 def spectra(
-    name: str, series: Sequence[tuple[str, NDArray[np.int64], str]], alt: str, limits: Sequence[Slo]
+    name: str, series: Iterable[tuple[str, NDArray[np.int64], str]], alt: str, limits: Sequence[Slo]
 ) -> Chart:
-    drawn = [each for each in series if len(each[1])]
+    # One after the other, because several columns of a large run at once are too large.
+    drawn = [(title, _curve(durations), shade) for title, durations, shade in series if len(durations)]
     if not drawn:
         return no_data(name, "Nothing arrived after the warm-up." if name == "fanout" else "No data.")
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(HALF, 3.0))
         axes = figure.subplots()
-        for _, durations, shade in drawn:
-            x, y = _curve(durations)
+        for _, (x, y), shade in drawn:
             axes.plot(
                 x,
                 positive(y),

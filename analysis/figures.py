@@ -397,8 +397,7 @@ def resources(frames: Frames) -> Resources:
 
 def _send_lags(frames: Frames) -> np.ndarray[Any, np.dtype[np.int64]]:
     """How late we began what had a time of its own: where it had none, `intended` is `sent`."""
-    lags = values(of_kind(frames.judged, *ATTEMPTS), "send_lag")
-    return lags[lags > 0]
+    return values(of_kind(frames.judged, *ATTEMPTS).among("timed", True), "send_lag")
 
 
 def _read_lags(frames: Frames) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -141,6 +141,7 @@ def sample_formulas(manifest: Manifest) -> dict[str, Formula]:
         "first_byte": minus("first", "sent"),
         "answered": Formula(("first",), lambda first: first > 0),
         "send_lag": minus("sent", "intended"),
+        "timed": Formula(("intended", "sent"), lambda intended, sent: sent > intended),
         "read_lag": minus("seen", "arrived"),
         "second": Formula(("arrived",), lambda arrived: _second(arrived, manifest)),
         "steady": Formula(("intended",), lambda intended: intended >= measured_from(manifest)),

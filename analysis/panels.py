@@ -32,6 +32,7 @@ POINTS = 40
 """Of one operation's line."""
 
 QUARTER = 0.25
+BLOCK = 1 << 20
 
 
 def heatmap(frames: Frames) -> Chart:
@@ -119,24 +120,26 @@ def load(frames: Frames) -> NDArray[np.int64]:
 def lags(frames: Frames) -> Chart:
     """Draw how late we were ourselves: our event loop, what had a time of its own, what waited for us."""
     attempts = of_kind(frames.judged, Kind.REQUEST, Kind.SOCKET, Kind.PING, Kind.CONNECT)
-    sent = values(attempts, "send_lag")
-    series = (
-        ("loop lag", values(frames.wakeups, "lag"), "blue"),
-        ("send lag", sent[sent > 0], "orange"),
-        ("read lag", values(succeeded(attempts), "read_lag"), "green"),
+    drawn = (
+        ("loop lag", frames.wakeups, "lag", "blue"),
+        ("send lag", attempts.among("timed", True), "send_lag", "orange"),
+        ("read lag", succeeded(attempts), "read_lag", "green"),
     )
+    series = ((title, values(rows, column), shade) for title, rows, column, shade in drawn)
     return spectra("lags", series, "Percentile spectrum of the generator's own lateness", [])
 
 
 def counted(columns: NDArray[Any], took: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return counts by column and row, and the edges of the rows in ns."""
-    height = np.log10(positive(took))
-    low, high = float(height.min()), float(height.max())
+    low, high = (float(np.log10(positive(each))) for each in (took.min(), took.max()))
     low, high = (low - 0.2, high + 0.2) if high - low < 0.4 else (low, high)
-    row = ((height - low) / (high - low) * ROWS).astype(np.int64).clip(0, ROWS - 1)
     many = int(columns.max()) + 1
-    counts = np.bincount(columns * ROWS + row, minlength=many * ROWS).reshape(many, ROWS)
-    return counts, 10 ** np.linspace(low, high, ROWS + 1)
+    counts = np.zeros(many * ROWS, dtype=np.int64)
+    for begin in range(0, len(took), BLOCK):
+        height = np.log10(positive(took[begin : begin + BLOCK]))
+        row = ((height - low) / (high - low) * ROWS).astype(np.int64).clip(0, ROWS - 1)
+        counts += np.bincount(columns[begin : begin + BLOCK] * ROWS + row, minlength=many * ROWS)
+    return counts.reshape(many, ROWS), 10 ** np.linspace(low, high, ROWS + 1)
 
 
 def _scale(axes: Any, shades: ListedColormap, most: int) -> None:

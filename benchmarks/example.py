@@ -1,7 +1,8 @@
 """Makes reports/example and docs/report.png anew: `make example`.
 
-A run of `typical` against the reference server. Only one that passes without a warning becomes the example, so
-it is tried again on a busy machine. Nothing in it may name a folder of the machine that made it.
+A run of `typical` against the reference server. It must pass, and is tried again where it does so with a
+warning, as on a busy machine; of several the one with the fewest is taken. Nothing in it may name a folder of
+the machine that made it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from analysis import verdict
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE, PICTURE = ROOT / "reports" / "example", ROOT / "docs" / "report.png"
-ATTEMPTS = 5
+ATTEMPTS = 3
 LARGEST = 300_000
 """Bytes of samples: it is kept in the repository."""
 
@@ -45,16 +46,24 @@ def main() -> None:
 
 
 def _passing(spare: Path) -> Path:
-    """Return the folder of a run that passed without a warning; end the program where there is none."""
+    """Return the folder of the run that passed with the fewest warnings; end the program where none did."""
+    passed: list[tuple[int, Path]] = []
     for number in range(ATTEMPTS):
         out = spare / str(number)
         command = [sys.executable, "-m", "talkload", "run", "typical", "--out", str(out)]
         ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         folders = [each.parent for each in out.glob("*/verdict.json")]
-        if ended.returncode == 0 and folders and not verdict.read(folders[0]).warnings:
-            return folders[0]
-        print(f"attempt {number + 1}: {(ended.stdout + ended.stderr).strip().splitlines()[-1]}", flush=True)
-    sys.exit(f"none of {ATTEMPTS} runs passed without a warning: is this machine busy?")
+        if not folders:
+            sys.exit(f"there was no run: {(ended.stderr or ended.stdout).strip()[-300:]}")
+        judged = verdict.read(folders[0])
+        print(f"attempt {number + 1}: {judged.verdict}", *judged.warnings, sep="\n  ", flush=True)
+        if ended.returncode == 0:
+            passed.append((len(judged.warnings), folders[0]))
+        if passed and not min(passed)[0]:
+            break
+    if not passed:
+        sys.exit(f"none of {ATTEMPTS} runs passed")
+    return min(passed)[1]
 
 
 def _picture(page: Path) -> None:

@@ -218,8 +218,13 @@ def judge(folder: Path, *, page: bool) -> dict[str, float]:
 
         run = Run.open(folder)
         verdict.write(run, verdict.judge(run))
+    used = resource.getrusage(resource.RUSAGE_SELF)
     peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return {"seconds": (clock.now() - begun) / NS, "peak_bytes": max(peaks) * 1024}
+    return {
+        "seconds": (clock.now() - begun) / NS,
+        "cpu_s": used.ru_utime + used.ru_stime,
+        "peak_bytes": max(peaks) * 1024,
+    }
 
 
 def main() -> None:
@@ -248,7 +253,10 @@ def main() -> None:
     print(f"{told.rows:,} attempts and {told.rows // 6:,} deliveries, {size / 1e6:,.0f} MB on disk")
     for what in ("verdict", "page"):
         if one := found.get(what):
-            print(f"{what:8} {one['seconds']:6.1f} s, at most {one['peak_bytes'] / 1e6:,.0f} MB of memory")
+            cpu = f" ({one['cpu_s']:.1f} s of CPU)" if what == "verdict" else ""
+            print(
+                f"{what:8} {one['seconds']:6.1f} s{cpu}, at most {one['peak_bytes'] / 1e6:,.0f} MB of memory"
+            )
     print(f"goal     {GOAL_S:6.1f} s, at most {GOAL_BYTES / 1e6:,.0f} MB")
 
 
