@@ -1,9 +1,9 @@
-# make run | test | check | serve | bench | validity | calibrate | doctor | lock     The first use of any makes .venv from the lock file.
+# make run | test | check | serve | bench | validity | calibrate | doctor | example | lock     The first use of any makes .venv from the lock file.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test check serve bench validity calibrate doctor lock clean
+.PHONY: run test check serve bench validity calibrate doctor example lock clean
 .DEFAULT_GOAL := run
 
 run: $(READY)
@@ -32,13 +32,14 @@ check: $(READY)
 serve: $(READY)
 	@$(BIN)/talkload serve
 
-# How often the gate is right, simulated and live (docs/gates.md); what the instrument and the reference server cost
-# (docs/benchmarks.md).
+# How often the gate is right, simulated and live (docs/gates.md); what the instrument and the reference server cost,
+# and the verdict on a run of an hour (docs/benchmarks.md).
 bench: $(READY)
 	@$(BIN)/python -m benchmarks.gate_simulation
 	@$(BIN)/python -m benchmarks.gates $(filter --quick,$(BENCH))
 	@$(BIN)/python -m benchmarks.instrument $(BENCH)
 	@$(BIN)/python -m benchmarks.server_cost $(filter --quick --json,$(BENCH))
+	@$(BIN)/python -m benchmarks.large_run --page $(filter --json,$(BENCH))
 
 # Are runs that something else spoiled called invalid, and no others: docs/benchmarks.md.
 validity: $(READY)
@@ -51,17 +52,22 @@ calibrate: $(READY)
 doctor: $(READY)
 	@$(BIN)/talkload doctor
 
+# The run and the page that the README shows; after a change of the format or of a figure.
+example: $(READY)
+	@$(BIN)/python -m benchmarks.example
+
 # Versions and hashes only: where packages come from is each machine's own setting.
 lock: $(READY)
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock requirements-history.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "talkload needs Python 3.11 or newer; name one with: make PYTHON=python3.12"; exit 2; }
 	@echo "Making .venv from requirements.lock (once)"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-history.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 

@@ -6,8 +6,10 @@ import click
 
 from commands.calibrate import calibrate
 from commands.capacity import capacity
+from commands.compare import compare
 from commands.doctor import doctor
 from commands.gate import gate
+from commands.history import history
 from commands.mix import mix
 from commands.report import report
 from commands.run import run
@@ -20,7 +22,7 @@ def main() -> None:
     """Load testing and realtime benchmarking for the Talkamie API."""
 
 
-for command in (run, report, gate, capacity, serve, doctor, mix, calibrate):
+for command in (run, report, compare, gate, history, capacity, serve, doctor, mix, calibrate):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 
 from analysis.axes import key, named
 from analysis.charts import WIDE
-from analysis.frames import Frames, of_kind, values
+from analysis.frames import Frames, of_kind, succeeded, values
 from analysis.stats import SECOND
 from analysis.svg import STYLE, Chart, colour, render
-from reports.sample import ARRIVAL, Kind, Outcome
+from reports.sample import ARRIVAL, Kind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,11 +23,10 @@ POINTS = 400
 
 def arrivals(frames: Frames) -> Chart | None:
     """Draw both over time; None where nothing was due."""
-    steps = of_kind(frames.samples, Kind.STEP)
-    due = steps[steps["operation"] == ARRIVAL]
-    if due.empty:
+    due = of_kind(frames.attempts, Kind.STEP).among("operation", ARRIVAL)
+    if not len(due):
         return None
-    begun = due[due["outcome"] == Outcome.OK]
+    begun = succeeded(due)
     origin = frames.manifest.origin_ns
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDE, 2.3))

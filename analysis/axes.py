@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 MIB = 2**20
 
 
-def log_time(axes: Axes) -> None:
-    """Put a logarithmic axis of time on y, in ns inside and in µs, ms or s outside."""
+def log_time(axes: Axes, *, fine: bool = True) -> None:
+    """Put a logarithmic axis of time on y, in ns inside and µs, ms or s outside; fine: ticks at 1, 2, 5."""
     axes.set_yscale("log")
     low, high = axes.get_ylim()
     if high / low < 4:  # so that at least two ticks are in sight
         middle = (low * high) ** 0.5
         axes.set_ylim(middle / 2.2, middle * 2.2)
         low, high = axes.get_ylim()
-    subs = (1.0, 2.0, 5.0) if high / low < 2_000 else (1.0,)
+    subs = (1.0, 2.0, 5.0) if high / low < (2_000 if fine else 20) else (1.0,)
     axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=20))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda ns, _: _tick(ns)))
@@ -76,7 +76,7 @@ def key(axes: Axes, entries: Sequence[tuple[str, str]], *, y: float = 1.03) -> N
 
 
 def named(axes: Axes, title: str) -> None:
-    axes.set_title(title, pad=5)
+    axes.set_title(title, pad=5, y=1.0)  # y, or it would make room for a scale beside it
 
 
 def marker(line: pd.Series[Any] | pd.DataFrame) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Times are on logarithmic axes with ticks at 1, 2 and 5, because a tail lives dec
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -16,6 +16,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from analysis import stats
 from analysis.axes import MIB, key, labels, log_time, marker, mib, named, positive, short
+from analysis.columns import Rows
 from analysis.formats import fmt_ms, fmt_share
 from analysis.frames import STEADY, WARM_UP, Frames, of_kind, per_second, succeeded, values
 from analysis.svg import STYLE, Chart, colour, render
@@ -48,19 +49,19 @@ POINTS = 400
 
 def timeline(frames: Frames) -> Chart:
     """Draw p50, p95 and p99 of the response time per second, what was achieved, and errors."""
-    rows = of_kind(frames.samples, *REQUESTS)
-    if rows.empty:
+    rows = of_kind(frames.attempts, *REQUESTS)
+    if not len(rows):
         return no_data("timeline", "No https operation and no wss request was made.", WIDE)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDE, 4.9))
         axes = figure.subplots(3, 1, sharex=True, height_ratios=[3.2, 1.3, 0.7], gridspec_kw={"hspace": 0.3})
-        arrived = frames.deliveries[frames.deliveries["arrived"] > 0]
-        width = _width(rows["second"], arrived["second"])
-        _percentile_lines(axes[0], _quantiles_per_bin(succeeded(rows), width), width)
-        _achieved(axes[1], [_per_bin(each["second"], width) for each in (succeeded(rows), arrived)], width)
+        arrived = frames.ledger.among("came", True)
+        width = bin_width(*(each.values("second") for each in (rows, arrived)))
+        _percentile_lines(axes[0], quantiles_per_bin(succeeded(rows), width), width)
+        _achieved(axes[1], [_per_bin(each, width) for each in (succeeded(rows), arrived)], width)
         _errors(axes[2], rows, width)
         _objective_lines(axes[0], frames, "https", "wss")
-        _phases(axes, frames)
+        phases(axes, frames)
         axes[2].set_xlabel("seconds since the start of the load")
         named(axes[0], "response time" + (f", {width} s at a time" if width > 1 else ""))
     return render(figure, "timeline", "Response time percentiles, throughput and errors, second by second")
@@ -68,50 +69,49 @@ def timeline(frames: Frames) -> Chart:
 
 def spectrum(frames: Frames) -> Chart:
     """Draw every percentile of requests, deliveries and pings on an axis of nines."""
-    steady = succeeded(frames.steady)
-    series = (
-        ("https operations", values(of_kind(steady, Kind.REQUEST), "response"), "orange"),
-        ("wss requests", values(of_kind(steady, Kind.SOCKET), "response"), "green"),
-        ("deliveries", values(frames.fanout, "service"), "blue"),
-        ("pings", values(of_kind(steady, Kind.PING), "response"), "purple"),
+    steady = succeeded(frames.judged)
+    drawn = (
+        ("https operations", of_kind(steady, Kind.REQUEST), "response", "orange"),
+        ("wss requests", of_kind(steady, Kind.SOCKET), "response", "green"),
+        ("deliveries", frames.timely, "service", "blue"),
+        ("pings", of_kind(steady, Kind.PING), "response", "purple"),
     )
-    return _nines("spectrum", series, "Percentile spectrum of requests, deliveries and pings", [])
+    series = ((title, values(rows, column), shade) for title, rows, column, shade in drawn)
+    return spectra("spectrum", series, "Percentile spectrum of requests, deliveries and pings", [])
 
 
 def fanout(frames: Frames) -> Chart:
     """Draw the distribution of the fan-out latency of each kind of delivery, with its objective."""
-    latencies = frames.fanout
-    series = [
-        (name, values(latencies[latencies["operation"] == name], "service"), shade)
+    series = (
+        (name, values(frames.timely.among("operation", name), "service"), shade)
         for name, shade in DELIVERY_COLOURS.items()
-    ]
+    )
     alt = "Percentile spectrum of the fan-out latency per kind of delivery"
-    return _nines("fanout", series, alt, list(_objectives(frames, list(DELIVERY_COLOURS))))
+    return spectra("fanout", series, alt, list(_objectives(frames, list(DELIVERY_COLOURS))))
 
 
 def ping(frames: Frames) -> Chart:
     """Draw each ping's round trip over time."""
-    pings = succeeded(of_kind(frames.samples, Kind.PING))
-    if pings.empty:
+    pings = succeeded(of_kind(frames.attempts, Kind.PING))
+    if not len(pings):
         return no_data("ping", "No ping was answered.", WIDE)
     every = max(1, len(pings) // 600)
-    some = pings.sort_values("arrived", kind="stable").iloc[::every]
+    some = pings.frame("arrived", "response").sort_values("arrived", kind="stable").iloc[::every]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDE, 2.3))
         axes = figure.subplots()
         at = (some["arrived"] - frames.manifest.origin_ns) / stats.SECOND
         axes.scatter(at, positive(some["response"]), s=7, color=colour("blue"), alpha=0.45, lw=0)
-        lost = of_kind(frames.samples, Kind.PING)
-        lost = lost[lost["outcome"].isin(FAILURES)].head(POINTS)
+        lost = values(of_kind(frames.attempts, Kind.PING).among("outcome", *FAILURES), "arrived")[:POINTS]
         log_time(axes)
         if len(lost):
-            when = (lost["arrived"] - frames.manifest.origin_ns) / stats.SECOND
+            when = (lost - frames.manifest.origin_ns) / stats.SECOND
             axes.plot(
                 when, np.full(len(lost), axes.get_ylim()[1]), "x", color=colour("red"), ms=5, clip_on=False
             )
         axes.set_xlabel("seconds since the start of the load")
         named(axes, "ping round trip" + (", × = no answer" if len(lost) else ""))
-        _phases([axes], frames, label=False)
+        phases([axes], frames, label=False)
     return render(figure, "ping", "Round trip of each ping over time")
 
 
@@ -124,8 +124,8 @@ def resources(frames: Frames) -> Chart:
         figure = Figure(figsize=(WIDE, 2.2))
         grid = figure.subplots(1, 3, gridspec_kw={"wspace": 0.24})
         shades = {"generator": "blue", "server": "orange"}
-        width = _width(table["second"])
-        table = table.assign(second=_bins(table["second"], width) * width)
+        width = bin_width(values(table, "second"))
+        table = table.assign(second=bins_of(values(table, "second"), width) * width)
         lines = [(name, table[table["process"] == name], shade) for name, shade in shades.items()]
         lines = [line for line in lines if len(line[1])]
         for name, rows, shade in lines:
@@ -160,24 +160,23 @@ def no_data(name: str, sentence: str, width: float = HALF) -> Chart:
 # --- Parts of charts -----------------------------------------------------------------------------------
 
 
-def _width(*seconds: pd.Series[Any]) -> int:
+def bin_width(*seconds: NDArray[Any]) -> int:
     """Return the width of a bin in seconds, so that no run, however long, has more than BINS of them."""
     last = max([0, *(int(each.max()) for each in seconds if len(each))])
     return next((width for width in WIDTHS if last < width * BINS), -(-(last + 1) // BINS))
 
 
-def _bins(seconds: pd.Series[Any], width: int) -> NDArray[np.int64]:
-    found: NDArray[np.int64] = np.maximum(seconds.to_numpy(dtype=np.int64), 0) // width
-    return found
+def bins_of(seconds: NDArray[Any], width: int) -> NDArray[Any]:
+    return np.asarray(np.maximum(seconds, 0) // width)
 
 
-def _per_bin(seconds: pd.Series[Any], width: int) -> NDArray[np.int64]:
-    return np.bincount(_bins(seconds, width))
+def _per_bin(rows: Rows, width: int) -> NDArray[np.int64]:
+    return np.bincount(bins_of(rows.values("second"), width))
 
 
-def _quantiles_per_bin(ok: pd.DataFrame, width: int) -> pd.DataFrame:
+def quantiles_per_bin(ok: Rows, width: int) -> pd.DataFrame:
     """Return nearest-rank quantiles by bin, in ns; a bin without a success has no row."""
-    times, bins = values(ok, "response"), _bins(ok["second"], width)
+    times, bins = values(ok, "response"), bins_of(ok.values("second"), width)
     order = np.lexsort((times, bins))
     each, start, count = np.unique(bins[order], return_index=True, return_counts=True)
     found = {
@@ -217,8 +216,8 @@ def _achieved(axes: Axes, counts: Sequence[NDArray[np.int64]], width: int) -> No
     key(axes, [(name, shade) for name, _, shade in lines])
 
 
-def _errors(axes: Axes, rows: pd.DataFrame, width: int) -> None:
-    count = _per_bin(rows[rows["outcome"].isin(FAILURES)]["second"], width)
+def _errors(axes: Axes, rows: Rows, width: int) -> None:
+    count = _per_bin(rows.among("outcome", *FAILURES), width)
     at = np.flatnonzero(count)
     axes.bar((at + 0.5) * width, count[at], color=colour("red"), width=0.9 * width, lw=0)
     axes.set_ylim(0, max(1, *count, 0) * 1.15)
@@ -226,7 +225,7 @@ def _errors(axes: Axes, rows: pd.DataFrame, width: int) -> None:
     named(axes, "errors" if len(at) else "errors: none")
 
 
-def _phases(grid: Sequence[Axes], frames: Frames, *, label: bool = True) -> None:
+def phases(grid: Sequence[Axes], frames: Frames, *, label: bool = True) -> None:
     """Shade the warm-up and every other phase, and name them on top."""
     end = (frames.manifest.ended_ns - frames.manifest.origin_ns) / stats.SECOND
     right = max(*(axes.dataLim.x1 for axes in grid if np.isfinite(axes.dataLim.x1)), end, 1.0)
@@ -296,17 +295,17 @@ def _objectives(frames: Frames, operations: Sequence[str]) -> Iterator[Slo]:
             yield slo
 
 
-def _nines(
-    name: str, series: Sequence[tuple[str, NDArray[np.int64], str]], alt: str, limits: Sequence[Slo]
+def spectra(
+    name: str, series: Iterable[tuple[str, NDArray[np.int64], str]], alt: str, limits: Sequence[Slo]
 ) -> Chart:
-    drawn = [each for each in series if len(each[1])]
+    # One after the other, because several columns of a large run at once are too large.
+    drawn = [(title, _curve(durations), shade) for title, durations, shade in series if len(durations)]
     if not drawn:
         return no_data(name, "Nothing arrived after the warm-up." if name == "fanout" else "No data.")
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(HALF, 3.0))
         axes = figure.subplots()
-        for _, durations, shade in drawn:
-            x, y = _curve(durations)
+        for _, (x, y), shade in drawn:
             axes.plot(
                 x,
                 positive(y),

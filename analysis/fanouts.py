@@ -14,8 +14,9 @@ in a large room the interval of the completion is the one to trust.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -71,24 +72,50 @@ def times(durations: NDArray[np.int64]) -> Times:
 
 
 def fanouts_frame(deliveries: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per fan-out that anybody was due: operation, sender, sent, size, lost, unknown,
-    completion (ns; means something only where lost and unknown are 0) and steady.
+    """Return one row per fan-out after the warm-up that anybody was due: operation, sender, sent, size, lost,
+    unknown and completion (ns; means something only where lost and unknown are 0).
 
     `deliveries` is the frame of that name of `analysis.frames`.
     """
-    rows = deliveries[(deliveries["sent"] > 0) & deliveries["fate"].isin(_COUNTED)]
-    fate = rows["fate"]
-    # Several messages in one frame reach a socket together, at most once in a fan-out.
-    sockets = rows[fate.isin(_DUE)].drop_duplicates(["operation", "sender", "sent", "worker", "socket"])
-    marked = rows.assign(lost=fate == Fate.LOST.value, unknown=fate == Fate.UNKNOWN.value)
-    by = ["operation", "sender", "sent"]
-    found = marked.groupby(by, observed=True, sort=True).agg(
-        lost=("lost", "sum"), unknown=("unknown", "sum"), last=("arrived", "max"), steady=("steady", "any")
+    fate = deliveries["fate"]
+    (rows,) = np.nonzero(((deliveries["sent"] > 0) & fate.isin(_COUNTED)).to_numpy())
+    due = fate.isin(_DUE).to_numpy()
+    names = ("operation", "sender", "sent", "worker", "socket")
+    columns = [_numbers(deliveries[name]) for name in names]
+    # Sorted by hand, because grouping by three columns takes ten times the time and five times the memory.
+    rows = rows[np.lexsort([each[rows] for each in (~due, *columns[::-1])])]
+    first = _changes(column[rows] for column in columns[:3])
+    fresh = first | _changes(column[rows] for column in columns[3:])
+    begins = np.flatnonzero(first)
+    # Several messages in one frame reach a socket together: it counts once, if it was due at all.
+    sockets = np.add.reduceat(due[rows] & fresh, begins, dtype=np.int32)
+    lost, unknown = (
+        np.add.reduceat((fate == each.value).to_numpy()[rows], begins, dtype=np.int32)
+        for each in (Fate.LOST, Fate.UNKNOWN)
     )
-    found["size"] = sockets.groupby(by, observed=True).size()
-    found = found[found["size"].notna()].reset_index()
-    size = found["size"].astype(np.int64)
-    return found.assign(size=size, completion=found["last"] - found["sent"]).drop(columns="last")
+    last = np.maximum.reduceat(_numbers(deliveries["arrived"])[rows], begins)
+    steady = np.logical_or.reduceat(deliveries["steady"].to_numpy(dtype=np.bool_)[rows], begins)
+    there = (sockets > 0) & steady
+    found = deliveries[["operation", "sender", "sent"]].iloc[rows[begins[there]]].reset_index(drop=True)
+    return found.assign(
+        size=sockets[there],
+        lost=lost[there],
+        unknown=unknown[there],
+        completion=last[there] - found["sent"].to_numpy(),
+    )
+
+
+def _numbers(column: pd.Series[Any]) -> NDArray[Any]:
+    """Return numbers as they are, and a number for each name."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return np.asarray(column.cat.codes)
+    return column.to_numpy() if pd.api.types.is_integer_dtype(column) else pd.factorize(column)[0]
+
+
+def _changes(columns: Iterable[NDArray[Any]]) -> NDArray[np.bool_]:
+    """Mark each row in which any of these columns differs from the row before; the first one always does."""
+    marks = [np.append(np.True_, column[1:] != column[:-1])[: len(column)] for column in columns]
+    return np.asarray(np.logical_or.reduce(marks))
 
 
 def complete(fanouts: pd.DataFrame) -> pd.DataFrame:
@@ -108,7 +135,8 @@ def by_size(fanouts: pd.DataFrame, deliveries: pd.DataFrame) -> list[SizeFigures
     `fanouts` are those to be judged, `deliveries` the rows of the ledger that have a latency.
     """
     found = []
-    for operation, own in fanouts.groupby("operation", observed=True, sort=True):
+    for operation in sorted(set(fanouts["operation"])):
+        own = fanouts[fanouts["operation"] == operation]
         latencies = deliveries[deliveries["operation"] == operation]
         latencies = latencies.merge(own[["sender", "sent", "size"]], on=["sender", "sent"])
         for above, upto in pairwise(EDGES):

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from msgspec import Struct
 
 from analysis import stats
+from analysis.columns import Rows
 from analysis.fanouts import SizeFigures, Times, by_size, completed, times
 from analysis.frames import Frames, ended, measured_from, of_kind, per_second, succeeded, values
 from analysis.stats import Share
@@ -205,55 +205,67 @@ class Coverage(Struct, frozen=True):
 def operations(frames: Frames) -> list[OperationFigures]:
     """Return one row per operation that was tried after the warm-up, by kind and name."""
     span = measured(frames)
-    return [_operation(kind, name, rows, span) for kind, name, rows in _by_operation(frames.steady)]
-
-
-def _by_operation(frame: pd.DataFrame) -> Iterator[tuple[Kind, str, pd.DataFrame]]:
-    for kind in GROUPS:
-        groups = of_kind(frame, kind).groupby("operation", observed=True, sort=False)
-        for name, rows in sorted(groups, key=lambda group: str(group[0])):
-            yield kind, str(name), rows
-
-
-def _operation(kind: Kind, name: str, rows: pd.DataFrame, span: int) -> OperationFigures:
-    ended_as = np.bincount(rows["outcome"], minlength=len(Outcome))
-    ok = succeeded(rows)
-    return OperationFigures(
-        operation=name,
-        group=GROUPS[kind],
-        attempts=len(rows),
-        ok=len(ok),
-        failed=int(ended_as[Outcome.FAILED]),
-        timeout=int(ended_as[Outcome.TIMEOUT]),
-        broken=int(ended_as[Outcome.BROKEN]),
-        cancelled=int(ended_as[Outcome.CANCELLED]),
-        rate=stats.per_second(len(ok), span),
-        errors=errors(rows),
-        response=times(values(ok, "response")) if kind is not Kind.NOTICE else Times(0),
-        service=times(values(ok, "service")) if kind is not Kind.NOTICE else Times(0),
-        first=times(values(ok[ok["first"] > 0], "first_byte")),
+    # One column after the other, because all of them at once are too large.
+    timed = succeeded(of_kind(frames.judged, *(kind for kind in GROUPS if kind is not Kind.NOTICE)))
+    answered = timed.among("answered", True)
+    response, service, first = (
+        {(kind, name): times(values(rows, column)) for kind, name, rows in _by_operation(some)}
+        for some, column in ((timed, "response"), (timed, "service"), (answered, "first_byte"))
     )
+    found = []
+    for kind, name, rows in _by_operation(frames.judged):
+        ended_as, key = _outcomes(rows), (kind, name)
+        found.append(
+            OperationFigures(
+                operation=name,
+                group=GROUPS[kind],
+                attempts=len(rows),
+                ok=ended_as[Outcome.OK],
+                failed=ended_as[Outcome.FAILED],
+                timeout=ended_as[Outcome.TIMEOUT],
+                broken=ended_as[Outcome.BROKEN],
+                cancelled=ended_as[Outcome.CANCELLED],
+                rate=stats.per_second(ended_as[Outcome.OK], span),
+                errors=errors(rows),
+                response=response.get(key, Times(0)),
+                service=service.get(key, Times(0)),
+                first=first.get(key, Times(0)),
+            )
+        )
+    return found
 
 
-def errors(rows: pd.DataFrame) -> Share | None:
+def _by_operation(rows: Rows) -> Iterator[tuple[Kind, str, Rows]]:
+    for kind in GROUPS:
+        of_this = of_kind(rows, kind)
+        for name in of_this.counts("operation"):
+            yield kind, name, of_this.among("operation", name)
+
+
+def _outcomes(rows: Rows) -> list[int]:
+    """Return how many attempts ended so, by the number of the outcome."""
+    return [int(n) for n in np.bincount(rows.values("outcome"), minlength=len(Outcome))]
+
+
+def errors(rows: Rows) -> Share | None:
     """Return the share of attempts that did not succeed. Those that we gave up ourselves are neither."""
-    failures = int(rows["outcome"].isin([int(outcome) for outcome in FAILURES]).sum())
-    cancelled = int((rows["outcome"] == Outcome.CANCELLED).sum())
-    return stats.share(failures, len(rows) - cancelled)
+    ended_as = _outcomes(rows)
+    failures = sum(ended_as[outcome] for outcome in FAILURES)
+    return stats.share(failures, sum(ended_as) - ended_as[Outcome.CANCELLED])
 
 
 def deliveries(frames: Frames) -> list[DeliveryFigures]:
     """Return one row per kind of delivery."""
-    timed = frames.fanout
-    found = []
-    for name, rows in frames.deliveries.groupby("operation", observed=True, sort=True):
-        fate = rows["fate"].value_counts()
-        count = {each: int(fate.get(each.value, 0)) for each in Fate}
-        arrived = timed[timed["operation"] == name]
-        fanouts = frames.fanouts[frames.fanouts["operation"] == name]
+    found, every = [], frames.fanouts
+    for name in frames.ledger.counts("operation"):
+        rows = frames.ledger.among("operation", name)
+        fate = rows.counts("fate")
+        count = {each: fate.get(each.value, 0) for each in Fate}
+        arrived = frames.timely.among("operation", name)
+        fanouts = every[every["operation"] == name]
         found.append(
             DeliveryFigures(
-                operation=str(name),
+                operation=name,
                 rows=len(rows),
                 due=count[Fate.ON_TIME] + count[Fate.LATE] + count[Fate.LOST],
                 on_time=count[Fate.ON_TIME],
@@ -261,7 +273,7 @@ def deliveries(frames: Frames) -> list[DeliveryFigures]:
                 lost=count[Fate.LOST],
                 duplicate=count[Fate.DUPLICATE],
                 misdelivered=count[Fate.MISDELIVERED],
-                reordered=int(rows["reordered"].sum()),
+                reordered=int(rows.values("reordered").sum()),
                 offline=count[Fate.OFFLINE],
                 unknown=count[Fate.UNKNOWN],
                 fanout=times(values(arrived, "service")),
@@ -277,16 +289,23 @@ def deliveries(frames: Frames) -> list[DeliveryFigures]:
 
 def sizes(frames: Frames) -> list[SizeFigures]:
     """Return the latency per recipient and the completion by size, of each kind that had several sizes."""
-    found = by_size(frames.fanouts, frames.fanout)
-    kinds = Counter(row.operation for row in found)
-    return [row for row in found if kinds[row.operation] > 1 or row.smallest < row.largest]
+    fanouts, found = frames.fanouts, []
+    for name in sorted(frames.ledger.counts("operation")):
+        own = fanouts[fanouts["operation"] == name]
+        if own["size"].nunique() > 1:
+            latencies = frames.timely.among("operation", name)
+            found += by_size(own, latencies.frame("operation", "sender", "sent", "service"))
+    return found
 
 
 def bad_deliveries(frames: Frames) -> list[BadDelivery]:
     """Return the first of those that went wrong, the worst fates first, so that they can be looked up."""
-    frame = frames.deliveries
     worst = {fate.value: number for number, fate in enumerate(BAD)}
-    bad = frame[frame["fate"].isin(worst) | frame["reordered"]]
+    every = frames.ledger
+    marked = every.among("fate", *worst).mask | every.among("reordered", True).mask
+    rows_ = every.where(marked)
+    bad = rows_.frame("operation", "fate", "sender", "sent", "arrived")
+    bad = bad.assign(key=rows_.texts("key"), recipient=rows_.texts("recipient"))
     begun = bad["sent"].where(bad["sent"] > 0, bad["arrived"])
     bad = bad.assign(severity=bad["fate"].astype(object).map(worst).fillna(len(worst)), begun=begun)
     rows = bad.sort_values(["severity", "begun", "key"], kind="stable").head(BAD_SHOWN).to_dict("records")
@@ -305,15 +324,13 @@ def bad_deliveries(frames: Frames) -> list[BadDelivery]:
 
 def totals(frames: Frames, ledger: list[DeliveryFigures]) -> Totals:
     """Return what the whole run amounted to."""
-    everything = of_kind(frames.samples, *ATTEMPTS)
-    steady = of_kind(frames.steady, *ATTEMPTS)
-    kinds = np.bincount(everything["kind"], minlength=len(Kind))
-    ok = len(succeeded(everything))
-    cancelled = int((everything["outcome"] == Outcome.CANCELLED).sum())
-    failed = everything[everything["outcome"].isin([int(outcome) for outcome in FAILURES])]
-    by_class = failed["error"].astype(object).value_counts().sort_index()
+    everything = of_kind(frames.attempts, *ATTEMPTS)
+    steady = of_kind(frames.judged, *ATTEMPTS)
+    kinds = np.bincount(everything.values("kind"), minlength=len(Kind))
+    ended_as = _outcomes(everything)
+    failed = everything.among("outcome", *(int(outcome) for outcome in FAILURES))
     return Totals(
-        duration=max(0, _end(frames) - frames.manifest.origin_ns),
+        duration=max(0, ended(frames) - frames.manifest.origin_ns),
         measured=measured(frames),
         users=frames.manifest.users,
         attempts=len(everything),
@@ -321,20 +338,18 @@ def totals(frames: Frames, ledger: list[DeliveryFigures]) -> Totals:
         socket_requests=int(kinds[Kind.SOCKET]),
         pings=int(kinds[Kind.PING]),
         connects=int(kinds[Kind.CONNECT]),
-        successes=ok,
+        successes=ended_as[Outcome.OK],
         failures=len(failed),
-        cancelled=cancelled,
+        cancelled=ended_as[Outcome.CANCELLED],
         request_rate=stats.per_second(
             len(succeeded(of_kind(steady, Kind.REQUEST, Kind.SOCKET))), measured(frames)
         ),
-        delivery_rate=stats.per_second(len(frames.fanout), measured(frames)),
+        delivery_rate=stats.per_second(len(frames.timely), measured(frames)),
         deliveries=sum(row.on_time + row.late for row in ledger),
         due=sum(row.due for row in ledger),
         **{name: sum(getattr(row, name) for row in ledger) for name in _FATES},
         errors=errors(steady),
-        errors_by_class={
-            str(name) or "unnamed": int(count) for name, count in sorted(by_class.items()) if count
-        },
+        errors_by_class={name or "unnamed": count for name, count in failed.counts("error").items()},
     )
 
 
@@ -382,14 +397,13 @@ def resources(frames: Frames) -> Resources:
 
 def _send_lags(frames: Frames) -> np.ndarray[Any, np.dtype[np.int64]]:
     """How late we began what had a time of its own: where it had none, `intended` is `sent`."""
-    lags = values(of_kind(frames.steady, *ATTEMPTS), "send_lag")
-    return lags[lags > 0]
+    return values(of_kind(frames.judged, *ATTEMPTS).among("timed", True), "send_lag")
 
 
 def _read_lags(frames: Frames) -> np.ndarray[Any, np.dtype[np.int64]]:
     """How long what had arrived waited for us: answers and pushed frames alike."""
-    answers = succeeded(of_kind(frames.steady, *ANSWERED))
-    return np.concatenate([values(answers, "read_lag"), values(frames.fanout, "read_lag")])
+    answers = succeeded(of_kind(frames.judged, *ANSWERED))
+    return np.concatenate([values(answers, "read_lag"), values(frames.timely, "read_lag")])
 
 
 def stamping(manifest: Manifest) -> Stamping:
@@ -406,15 +420,14 @@ def stamping(manifest: Manifest) -> Stamping:
 
 def coverage(frames: Frames) -> Coverage:
     """Return what of the contract the run exercised, warm-up included."""
-    samples, ledger = frames.samples, frames.deliveries
-    arrived = ledger[ledger["arrived"] > 0]
-    of_calls = arrived.loc[arrived["operation"] == "call.delivered", "key"].astype(str)
+    arrived = frames.ledger.among("came", True)
+    of_calls = arrived.among("operation", "call.delivered").texts("key")
     pushes = Counter(f"wss.{key.rsplit(':', 1)[-1]}" for key in of_calls)
-    for name, count in arrived["operation"].value_counts().items():
-        if str(name) in PUSHES:
-            pushes[f"wss.{PUSHES[str(name)]}"] += int(count)
-    tried = Counter(samples["operation"].astype(str).tolist())
-    worked = Counter(succeeded(samples)["operation"].astype(str).tolist())
+    for name, count in arrived.counts("operation").items():
+        if name in PUSHES:
+            pushes[f"wss.{PUSHES[name]}"] += count
+    tried = Counter(frames.attempts.counts("operation"))
+    worked = Counter(succeeded(frames.attempts).counts("operation"))
     worked += Counter({name: count for name, count in pushes.items() if name not in tried})
     rows = [Covered(name, tried[name], worked[name]) for name in (*OPERATIONS, *contract_actions())]
     done = [row for row in rows if row.worked]
@@ -436,8 +449,4 @@ def contract_actions() -> list[str]:
 
 def measured(frames: Frames) -> int:
     """Return how long was measured, in ns."""
-    return max(0, _end(frames) - measured_from(frames.manifest))
-
-
-def _end(frames: Frames) -> int:
-    return ended(frames.manifest, frames.samples, frames.deliveries, frames.resources)
+    return max(0, ended(frames) - measured_from(frames.manifest))

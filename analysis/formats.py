@@ -99,6 +99,7 @@ FORMATS: dict[str, Callable[..., str]] = {
     "bytes": fmt_bytes,
     "text": fmt_text,
     "number": fmt_number,
+    "change": fmt_change,
 }
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
+from analysis.columns import Columns, Formula, Memory, Rows, minus
 from analysis.fanouts import fanouts_frame
 from analysis.stats import SECOND
 from reports.sample import Fate, Kind, Outcome
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 WARM_UP = "warm-up"
 STEADY = "steady"
+MANY = 1_000_000
 NEVER = np.iinfo(np.int64).max
 ARRIVED = (Fate.ON_TIME.value, Fate.LATE.value)
 """Fates of a message that arrived once where it should: those have a fan-out latency."""
@@ -35,33 +37,50 @@ ARRIVED = (Fate.ON_TIME.value, Fate.LATE.value)
 class Frames:
     """Everything of one run that is judged and drawn, each table read once."""
 
-    def __init__(self, run: Run) -> None:
-        self.manifest = run.manifest
-        self._run = run
+    def __init__(self, run: Run, phase: str = "") -> None:
+        """`phase`: judge what began in this one alone; nothing where it never came."""
+        self.manifest, self._phase = run.manifest, phase
+        self._run, self._memory = run, Memory()
+        self._fanouts: pd.DataFrame | None = None
+
+    @cached_property
+    def attempts(self) -> Rows:
+        """The samples, and what `sample_formulas` makes of them."""
+        return Columns(
+            lambda columns: self._run.blocks("samples", columns),
+            self._run.count("samples"),
+            sample_formulas(self.manifest, self._phase),
+            self._memory,
+        ).every
+
+    @cached_property
+    def ledger(self) -> Rows:
+        """The deliveries, and what `delivery_formulas` makes of them."""
+        return Columns(
+            lambda columns: self._run.blocks("deliveries", columns),
+            self._run.count("deliveries"),
+            delivery_formulas(self.manifest, self._phase),
+            self._memory,
+        ).every
+
+    @property
+    def judged(self) -> Rows:
+        """The attempts that are judged."""
+        return self.attempts.among("steady", True)
 
     def within(self, phase: str) -> Frames:
-        """Return what began in one phase, as if that were all that is judged; nothing where it never came."""
-        inside = Frames(self._run)
-        inside.samples = self._began_in(phase, self.samples, "intended")
-        inside.deliveries = self._began_in(phase, self.deliveries, "begun")
-        return inside
-
-    def _began_in(self, phase: str, frame: pd.DataFrame, column: str) -> pd.DataFrame:
-        at, found = values(frame, column), np.zeros(len(frame), dtype=bool)
-        for each in self.manifest.phases:
-            if each.name == phase:
-                found |= (at >= each.from_ns) & (at < (each.to_ns or NEVER))
-        return frame[found].assign(steady=True)
+        """Return the same run, as if what began in one phase were all that is judged."""
+        return Frames(self._run, phase)
 
     @cached_property
     def samples(self) -> pd.DataFrame:
         """One row per attempt, with durations, second, phase and steady: see samples_frame."""
-        return samples_frame(self._run.samples(), self.manifest)
+        return samples_frame(self._run.samples(), self.manifest, self._phase)
 
     @cached_property
     def deliveries(self) -> pd.DataFrame:
         """One row per message and recipient, with durations, begun, second, phase and steady."""
-        return deliveries_frame(self._run.deliveries(), self.manifest)
+        return deliveries_frame(self._run.deliveries(), self.manifest, self._phase)
 
     @cached_property
     def resources(self) -> pd.DataFrame:
@@ -93,50 +112,111 @@ class Frames:
         """The samples that are judged."""
         return self.samples[self.samples["steady"]]
 
+    @property
+    def timely(self) -> Rows:
+        """The deliveries whose latency is judged: they arrived, once, and were sent after the warm-up."""
+        return self.ledger.among("steady", True).among("fate", *ARRIVED)
+
     @cached_property
     def fanout(self) -> pd.DataFrame:
-        """The deliveries whose latency is judged: they arrived, once, and were sent after the warm-up."""
+        """The same as a pandas frame, with everything there is of them."""
         frame = self.deliveries
         return frame[frame["steady"] & frame["fate"].isin(ARRIVED)]
 
-    @cached_property
+    @property
     def fanouts(self) -> pd.DataFrame:
-        """One row per fan-out that is judged, see `analysis.fanouts`."""
-        frame = fanouts_frame(self.deliveries)
-        return frame[frame["steady"]]
+        """One row per fan-out that is judged, see `analysis.fanouts`; many are found anew each time."""
+        if self._fanouts is not None:
+            return self._fanouts
+        columns = ("operation", "sender", "sent", "worker", "socket", "arrived", "fate", "steady")
+        found = fanouts_frame(self.ledger.frame(*columns))
+        if len(found) <= MANY:
+            self._fanouts = found
+        return found
 
 
-def samples_frame(table: pa.Table, manifest: Manifest) -> pd.DataFrame:
+def sample_formulas(manifest: Manifest, phase: str = "") -> dict[str, Formula]:
+    """Return what is made of the samples: durations in ns, the second since the origin, what is judged.
+
+    `first_byte`, the time to the first byte, means something only where `answered` is true.
+    """
+    return {
+        "response": minus("arrived", "intended"),
+        "service": minus("arrived", "sent"),
+        "first_byte": minus("first", "sent"),
+        "answered": Formula(("first",), lambda first: first > 0),
+        "send_lag": minus("sent", "intended"),
+        "timed": Formula(("intended", "sent"), lambda intended, sent: sent > intended),
+        "read_lag": minus("seen", "arrived"),
+        "second": Formula(("arrived",), lambda arrived: _second(arrived, manifest)),
+        "steady": Formula(("intended",), lambda intended: _is_judged(intended, manifest, phase)),
+    }
+
+
+def delivery_formulas(manifest: Manifest, phase: str = "") -> dict[str, Formula]:
+    """Return what is made of the ledger; durations mean something only where the fate is in ARRIVED.
+
+    What nobody we know sent began when it arrived, and what never arrived is shown where it began.
+    """
+    return {
+        "response": minus("arrived", "intended"),
+        "service": minus("arrived", "sent"),
+        "read_lag": minus("seen", "arrived"),
+        "came": Formula(("arrived",), lambda arrived: arrived > 0),
+        "second": Formula(
+            ("intended", "arrived"),
+            lambda intended, arrived: _second(_first(arrived, intended), manifest),
+        ),
+        "steady": Formula(
+            ("intended", "arrived"),
+            lambda intended, arrived: _is_judged(_first(intended, arrived), manifest, phase),
+        ),
+    }
+
+
+def _first(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return of each pair the first, or the second where there is no first."""
+    return np.asarray(np.where(one > 0, one, other))
+
+
+def _is_judged(at: NDArray[np.int64], manifest: Manifest, phase: str) -> NDArray[np.bool_]:
+    """Tell of each instant whether it is after the warm-up, or in the one phase that is judged."""
+    if not phase:
+        return np.asarray(at >= measured_from(manifest))
+    inside = np.zeros(len(at), dtype=bool)
+    for each in manifest.phases:
+        if each.name == phase:
+            inside |= (at >= each.from_ns) & (at < (each.to_ns or NEVER))
+    return inside
+
+
+def _second(at: NDArray[np.int64], manifest: Manifest) -> NDArray[np.int32]:
+    """Return the second since the origin; a clock that went wild ends at the edge of its type."""
+    return np.clip((at - manifest.origin_ns) // SECOND, -(2**31), 2**31 - 1).astype(np.int32)
+
+
+def samples_frame(table: pa.Table, manifest: Manifest, phase: str = "") -> pd.DataFrame:
     """Return the samples with their durations in ns; right for no rows at all.
 
     `first_byte`, the time to the first byte, means something only where `first` is not 0.
     """
-    frame = _pandas(table)
-    return frame.assign(
-        response=frame["arrived"] - frame["intended"],
-        service=frame["arrived"] - frame["sent"],
-        first_byte=frame["first"] - frame["sent"],
-        send_lag=frame["sent"] - frame["intended"],
-        read_lag=frame["seen"] - frame["arrived"],
-        second=_seconds(frame["arrived"], manifest),
-        phase=_phases(frame["intended"], manifest),
-        steady=frame["intended"] >= measured_from(manifest),
-    )
+    frame = _derived(_pandas(table), sample_formulas(manifest, phase))
+    return frame.assign(phase=_phases(frame["intended"], manifest))
 
 
-def deliveries_frame(table: pa.Table, manifest: Manifest) -> pd.DataFrame:
+def deliveries_frame(table: pa.Table, manifest: Manifest, phase: str = "") -> pd.DataFrame:
     """Return the ledger with durations in ns, which mean something only where a row's fate is in ARRIVED."""
     frame = _pandas(table)
     begun = frame["intended"].where(frame["intended"] > 0, frame["arrived"])
-    return frame.assign(
-        response=frame["arrived"] - frame["intended"],
-        service=frame["arrived"] - frame["sent"],
-        read_lag=frame["seen"] - frame["arrived"],
-        second=_seconds(frame["arrived"].where(frame["arrived"] > 0, begun), manifest),
-        begun=begun,
-        phase=_phases(begun, manifest),
-        steady=begun >= measured_from(manifest),
-    )
+    return _derived(frame, delivery_formulas(manifest, phase)).assign(phase=_phases(begun, manifest))
+
+
+def _derived(frame: pd.DataFrame, formulas: dict[str, Formula]) -> pd.DataFrame:
+    made = {
+        name: each.of(*(frame[column].to_numpy() for column in each.inputs))
+        for name, each in formulas.items()
+    }
+    return frame.assign(**made)
 
 
 def measured_from(manifest: Manifest) -> int:
@@ -144,11 +224,13 @@ def measured_from(manifest: Manifest) -> int:
     return int(manifest.measured_from_ns) or NEVER
 
 
-def ended(manifest: Manifest, *tables: pd.DataFrame) -> int:
+def ended(frames: Frames) -> int:
     """Return when the run ended; of a run that was killed, the last thing that it wrote down."""
+    manifest = frames.manifest
     if manifest.ended_ns:
         return int(manifest.ended_ns)
-    columns = [table[name] for table in tables for name in ("arrived", "at") if name in table.columns]
+    columns = [frames.attempts.values("arrived"), frames.ledger.values("arrived")]
+    columns.append(frames.resources["at"].to_numpy())
     return max([int(manifest.origin_ns), *(int(column.max()) for column in columns if len(column))])
 
 
@@ -160,20 +242,28 @@ def per_second(resources: pd.DataFrame, column: str) -> pd.Series[Any]:
     return total
 
 
-def succeeded(samples: pd.DataFrame) -> pd.DataFrame:
+Attempts = TypeVar("Attempts", pd.DataFrame, Rows)
+
+
+def succeeded(samples: Attempts) -> Attempts:
     """Return the attempts whose times may enter a distribution."""
+    if isinstance(samples, Rows):
+        return samples.among("outcome", int(Outcome.OK))
     return samples[samples["outcome"] == Outcome.OK]
 
 
-def of_kind(samples: pd.DataFrame, *kinds: Kind) -> pd.DataFrame:
+def of_kind(samples: Attempts, *kinds: Kind) -> Attempts:
     """Return the attempts of these kinds."""
-    return samples[samples["kind"].isin([int(kind) for kind in kinds])]
+    numbers = [int(kind) for kind in kinds]
+    if isinstance(samples, Rows):
+        return samples.among("kind", *numbers)
+    return samples[samples["kind"].isin(numbers)]
 
 
-def values(frame: pd.DataFrame, column: str) -> NDArray[np.int64]:
+def values(rows: pd.DataFrame | Rows, column: str) -> NDArray[np.int64]:
     """Return one column as plain numbers."""
-    array: NDArray[np.int64] = frame[column].to_numpy(dtype=np.int64)
-    return array
+    found = rows.values(column) if isinstance(rows, Rows) else rows[column].to_numpy()
+    return found.astype(np.int64, copy=False)
 
 
 def _seconds(at: pd.Series[Any], manifest: Manifest) -> pd.Series[Any]:

@@ -160,8 +160,8 @@ def _side(run: Run, frames: Frames, tolerances: Sequence[Tolerance]) -> Side:
 
 def _quantiles(frames: Frames, tolerances: Sequence[Tolerance]) -> tuple[dict[str, int], dict[str, int]]:
     """Return samples by operation, and every quantile (ns) that they are enough for."""
-    notices = set(of_kind(frames.samples, Kind.NOTICE)["operation"].unique())
-    recorded = {str(name) for frame in (frames.steady, frames.fanout) for name in frame["operation"].unique()}
+    notices = set(of_kind(frames.attempts, Kind.NOTICE).counts("operation"))
+    recorded = {name for rows in (frames.judged, frames.timely) for name in rows.counts("operation")}
     wanted = {(name, each) for name in recorded - notices for each in INFORMATIVE}
     wanted |= {(each.operation, each.statistic) for each in tolerances}
     counts: dict[str, int] = {}

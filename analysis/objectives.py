@@ -17,12 +17,13 @@ import pandas as pd
 from msgspec import Struct
 
 from analysis import figures, stats
+from analysis.columns import Rows
 from analysis.fanouts import complete
 from analysis.figures import ATTEMPTS, GROUPS, Totals, contract_actions
 from analysis.formats import fmt_count, fmt_ms, fmt_share, fmt_span
 from analysis.frames import Frames, of_kind, succeeded, values
 from reports.sample import Outcome
-from scenarios.slo import COUNTS, COVERAGE, QUANTILES, SUCCESS, TOTALS, Slo, SloError, parse_slo
+from scenarios.slo import COUNTS, COVERAGE, QUANTILES, RELATIONS, SUCCESS, TOTALS, Slo, SloError, parse_slo
 from talkamie.contract import OPERATIONS
 
 if TYPE_CHECKING:
@@ -112,9 +113,7 @@ def _judge_coverage(slo: Slo, frames: Frames) -> Objective:
 
 def known_metrics(frames: Frames) -> list[str]:
     """Return every name that an objective of this run may have: the contract's, and what was recorded."""
-    recorded = {
-        str(name) for frame in (frames.samples, frames.deliveries) for name in frame["operation"].unique()
-    }
+    recorded = {name for rows in (frames.attempts, frames.ledger) for name in rows.counts("operation")}
     return sorted(
         {*OPERATIONS, *contract_actions(), *CONNECTS, *GROUPS.values(), *DELIVERED, *COMPLETED, *recorded}
     )
@@ -169,12 +168,12 @@ def _judge_quantile(slo: Slo, frames: Frames) -> Objective:
 def exceeding(frames: Frames, slo: Slo) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return how many were beyond the limit of a quantile, or failed, and how many there were, by window."""
     if slo.statistic == "errors":
-        rows = _rows(frames, slo.operation) if slo.operation else of_kind(frames.steady, *ATTEMPTS)
-        rows = rows[rows["outcome"] != Outcome.CANCELLED]
-        beyond = rows["outcome"].isin([int(outcome) for outcome in figures.FAILURES]).to_numpy()
-    else:
-        rows, column = _timed_rows(frames, slo.operation)
-        beyond = np.array([not slo.holds(value) for value in values(rows, column).tolist()], dtype=bool)
+        attempts = _rows(frames, slo.operation) if slo.operation else of_kind(frames.judged, *ATTEMPTS)
+        how, intended = values(attempts, "outcome"), values(attempts, "intended")
+        ended = how != Outcome.CANCELLED
+        return _windows(np.isin(how[ended], [int(each) for each in figures.FAILURES]), intended[ended])
+    rows, column = _timed_rows(frames, slo.operation)
+    beyond = ~RELATIONS[slo.relation](values(rows, column), slo.limit)
     return _windows(beyond, values(rows, "intended"))
 
 
@@ -188,14 +187,13 @@ def timed(frames: Frames, operation: str) -> NDArray[np.int64]:
     return values(*_timed_rows(frames, operation))
 
 
-def _timed_rows(frames: Frames, operation: str) -> tuple[pd.DataFrame, str]:
+def _timed_rows(frames: Frames, operation: str) -> tuple[pd.DataFrame | Rows, str]:
     if operation in COMPLETED:
         fanouts = frames.fanouts
         done = complete(fanouts[fanouts["operation"] == COMPLETED[operation]])
         return done.assign(intended=done["sent"]), "completion"
-    if operation in DELIVERED or operation in frames.deliveries["operation"].cat.categories:
-        fanout = frames.fanout
-        return fanout[fanout["operation"] == operation], "service"
+    if operation in DELIVERED or operation in frames.ledger.counts("operation"):
+        return frames.timely.among("operation", operation), "service"
     return succeeded(_rows(frames, operation)), "response"
 
 
@@ -209,16 +207,15 @@ def _windows(
     return counts, np.bincount(window, minlength=WINDOWS)
 
 
-def _rows(frames: Frames, operation: str) -> pd.DataFrame:
-    steady = frames.steady
+def _rows(frames: Frames, operation: str) -> Rows:
     for kind, group in GROUPS.items():
         if operation == group:
-            return of_kind(steady, kind)
-    return steady[steady["operation"] == operation]
+            return of_kind(frames.judged, kind)
+    return frames.judged.among("operation", operation)
 
 
 def _judge_errors(slo: Slo, frames: Frames) -> Objective:
-    rows = _rows(frames, slo.operation) if slo.operation else of_kind(frames.steady, *ATTEMPTS)
+    rows = _rows(frames, slo.operation) if slo.operation else of_kind(frames.judged, *ATTEMPTS)
     found = figures.errors(rows)
     if found is None:
         return _objective(slo, "share", State.NOT_SHOWN, reason="there is no data")

@@ -17,6 +17,9 @@ from reports.sample import Kind, Outcome
 ATTEMPTS = 5
 SHORTEST = 200_000_000
 _ANSWERED = (Kind.REQUEST, Kind.SOCKET, Kind.PING)
+_BLOCK = 1 << 20
+_ENDS = (Outcome.OK, Outcome.FAILED, Outcome.TIMEOUT)
+"""What ends a stretch. What we gave up ourselves says nothing."""
 
 
 class Outage(Struct, frozen=True):
@@ -37,13 +40,16 @@ class Outage(Struct, frozen=True):
 
 def outages(frames: Frames) -> list[Outage]:
     """Return each outage, the first one first."""
-    ended = of_kind(frames.samples, *_ANSWERED)
-    ended = ended[ended["outcome"] != Outcome.CANCELLED].sort_values("arrived", kind="stable")
-    broken = (ended["outcome"] == Outcome.BROKEN).to_numpy()
-    edges = np.flatnonzero(np.diff(broken, prepend=False, append=False))
-    at = values(ended, "arrived") - frames.manifest.origin_ns
-    found = [
-        Outage(int(at[first]), int(at[stop - 1]), int(stop - first))
-        for first, stop in zip(edges[::2], edges[1::2], strict=True)
-    ]
+    ended = of_kind(frames.attempts, *_ANSWERED)
+    at = np.sort(values(ended.among("outcome", int(Outcome.BROKEN)), "arrived"))
+    if not len(at):
+        return []
+    others = values(ended.among("outcome", *map(int, _ENDS)), "arrived")
+    # A stretch ends where something else ended between two that broke.
+    between = np.zeros(len(at) + 1, dtype=np.bool_)
+    for begin in range(0, len(others), _BLOCK):
+        between[np.searchsorted(at, others[begin : begin + _BLOCK])] = True
+    edges = np.flatnonzero(between[1:-1]) + 1
+    at -= frames.manifest.origin_ns
+    found = [Outage(int(part[0]), int(part[-1]), len(part)) for part in np.split(at, edges)]
     return [each for each in found if each.attempts >= ATTEMPTS and each.end - each.begin >= SHORTEST]

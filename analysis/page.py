@@ -19,11 +19,13 @@ import jinja2
 import msgspec
 from markupsafe import Markup, escape
 
-from analysis import arriving, charts, curves, notebook
+from analysis import arriving, charts, compare, curves, notebook, panels, shifts
 from analysis import verdict as judging
+from analysis.compare import Comparison
+from analysis.compare_text import SHOWN, cells
 from analysis.figures import GROUPS
 from analysis.files import write_private
-from analysis.formats import FORMATS, NONE, fmt_bytes, fmt_ms, fmt_span, fmt_text
+from analysis.formats import FORMATS, NONE, fmt_bytes, fmt_span, fmt_text
 from analysis.frames import Frames
 from analysis.verdict import Verdict, Word
 from reports.artefact import Run
@@ -80,8 +82,8 @@ class Report:
     manifest: Manifest
     verdict: Verdict
     frames: Frames
-    against: Verdict | None = None
-    against_manifest: Manifest | None = None
+    against: Comparison | None = None
+    unlike: tuple[str, ...] = ()
 
     def section(self, name: str) -> Html:
         """Return one part of the page, filled in from the verdict and the manifest."""
@@ -102,11 +104,21 @@ class Report:
                 stamps=STAMPS.get(self.manifest.clock.stamps, "nobody knows how this was stamped"),
                 deadline=fmt_span(self.manifest.deadline_ns),
                 facts=facts(self.manifest),
-                against=self.against,
-                changes=_changes(self.verdict, self.against) if self.against else [],
-                unlike=_unlike(self.manifest, self.against_manifest),
+                against=self.against.there if self.against else "",
+                changes=[
+                    {"name": each.metric, "cells": [cell for q in SHOWN for cell in cells(each.at(q))]}
+                    for each in (self.against.shifts if self.against else [])
+                ],
+                unlike=self.unlike,
             )
         )
+
+    def comparison(self) -> Html:
+        """Return what differs from the other run, if there is one to stand against."""
+        if self.against is None:
+            return Html("")
+        drawn = shifts.shifts(self.against)._repr_html_()
+        return Html(f"<h2>Against {escape(self.against.there)}</h2>{drawn}" + self.section("against"))
 
     def deliveries(self) -> Html:
         """Return the ledger's tables and, where fan-outs had several sizes, what their size costs."""
@@ -117,10 +129,30 @@ class Report:
     def timeline(self) -> Html:
         """Return the run second by second and, of an open one, what was planned and what came of it."""
         drawn = charts.timeline(self.frames)._repr_html_()
-        if self.verdict.arrivals is None:
-            return Html(drawn)
-        chart = arriving.arrivals(self.frames)
-        return Html(drawn + self.section("arrivals") + (self.titled("arrivals", chart) if chart else ""))
+        if self.verdict.arrivals is not None:
+            chart = arriving.arrivals(self.frames)
+            drawn += self.section("arrivals") + (self.titled("arrivals", chart) if chart else "")
+        return Html(drawn + panels.heatmap(self.frames)._repr_html_())
+
+    def operations(self) -> Html:
+        """Return the table of operations, and each of the busiest by itself."""
+        drawn = self.titled("p50 by operation over time, shaded up to p95", panels.operations(self.frames))
+        return Html(self.section("operations") + drawn)
+
+    def pings(self) -> Html:
+        """Return the round trips over time, and those of quiet and busy seconds."""
+        quiet = self.titled(
+            "in the quietest and the busiest quarter of seconds", panels.quiet_and_busy(self.frames)
+        )
+        return Html(charts.ping(self.frames)._repr_html_() + beside(quiet, self.section("pings")))
+
+    def instrument(self) -> Html:
+        """Return what the instrument itself did: its checks, its lateness, what it used."""
+        lags = self.titled("the generator's own lateness", panels.lags(self.frames))
+        used = charts.resources(self.frames)._repr_html_()
+        return Html(
+            self.section("validity") + used + beside(lags, self.section("lags")) + self.section("resources")
+        )
 
     def titled(self, title: str, chart: Any) -> Html:
         """Return a chart below its title."""
@@ -139,8 +171,8 @@ def open_report(run: str | Path, against: str | Path = "") -> Report:
         manifest=opened.manifest,
         verdict=_verdict_of(opened, frames),
         frames=frames,
-        against=judging.judge(other) if other else None,
-        against_manifest=other.manifest if other else None,
+        against=compare.of_frames(Frames(other), frames) if other else None,
+        unlike=tuple(compare.differing(other.manifest, opened.manifest)) if other else (),
     )
 
 
@@ -240,51 +272,6 @@ def _position(rows: Iterable[Any], field: str, key: str, wanted: str) -> str:
         if getattr(row, key) == wanted:
             return f"{field}.{number}"
     return f"{field}.none"
-
-
-def _changes(here: Verdict, there: Verdict) -> list[dict[str, Any]]:
-    """Return p50 and p99 of both runs, and how they differ, of every metric that both have."""
-    rows = []
-    for name, a, b in [
-        *(
-            (row.operation, row.fanout, old.fanout)
-            for row in here.deliveries
-            for old in there.deliveries
-            if row.operation == old.operation
-        ),
-        *(
-            (row.operation, row.response, old.response)
-            for row in here.operations
-            for old in there.operations
-            if (row.operation, row.group) == (old.operation, old.group)
-        ),
-    ]:
-        pairs = {q: (getattr(b, q), getattr(a, q)) for q in ("p50", "p99")}
-        rows.append({"name": name, **{q: _change(*pair) for q, pair in pairs.items()}})
-    return rows
-
-
-def _change(there: Any, here: Any) -> tuple[str, str, str]:
-    if there is None or here is None or not there.value:
-        return (fmt_ms(there and there.value), fmt_ms(here and here.value), NONE)
-    return (
-        fmt_ms(there.value),
-        fmt_ms(here.value),
-        f"{here.value / there.value - 1:+.1%}".replace("%", " %"),
-    )
-
-
-def _unlike(here: Manifest, there: Manifest | None) -> list[str]:
-    if there is None:
-        return []
-    pairs = {
-        "scenario": (here.scenario.hash, there.scenario.hash),
-        "machine": (here.machine, there.machine),
-        "seed": (here.seed, there.seed),
-        "version of the suite": (here.suite.version, there.suite.version),
-        "how arrivals were stamped": (here.clock.stamps, there.clock.stamps),
-    }
-    return [name for name, (a, b) in pairs.items() if a != b]
 
 
 @cache

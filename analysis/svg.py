@@ -122,13 +122,16 @@ def style() -> dict[Any, Any]:
     }
 
 
-def render(figure: Figure, name: str, alt: str) -> Chart:
-    """Return the figure as a chart; the figure needs no closing, because pyplot never knew it."""
+def render(figure: Figure, name: str, alt: str, dpi: int = 100) -> Chart:
+    """Return the figure as a chart; the figure needs no closing, because pyplot never knew it.
+
+    dpi: of what is rasterised in it.
+    """
     FigureCanvasSVG(figure)
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
-        figure.savefig(buffer, format="svg", bbox_inches="tight", pad_inches=0.03, metadata=nothing)
+        figure.savefig(buffer, format="svg", dpi=dpi, bbox_inches="tight", pad_inches=0.03, metadata=nothing)
     return Chart(name, alt, _adopt(buffer.getvalue(), name, alt))
 
 
@@ -139,6 +142,7 @@ def _adopt(text: str, name: str, alt: str) -> str:
     svg = re.sub(r"<metadata.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
     svg = re.sub(r'(xlink:)?href="#([^"]+)"', rf'href="#{name}-\2"', svg)
+    svg = re.sub(r'xlink:href="(data:image/png;base64,)\s*', r'href="\1', svg)
     svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
     for variable, (sentinel, fallback) in THEME.items():
         svg = svg.replace(sentinel, f"var(--{variable},{fallback})")

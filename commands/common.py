@@ -61,7 +61,7 @@ def load_options(scenario: str, out: Path, users: int, spawn_rate: float, second
     return ["--scenario", scenario, "--out", str(out), *load]
 
 
-def tell(folder: Path, *, page: bool, as_json: bool) -> int:
+def tell(folder: Path, *, page: bool, as_json: bool, against: Path | None = None) -> int:
     """Judge a run, build its page, print what a person wants to know; return the exit code."""
     from rich.console import Console
 
@@ -82,7 +82,7 @@ def tell(folder: Path, *, page: bool, as_json: bool) -> int:
             from analysis.page import build
 
             with Console(stderr=True).status("building the page"):
-                html = build(folder)
+                html = build(folder, against)
             if not as_json:
                 click.echo(f"\nreport: {html}\nopen:   {_opener()} {shlex.quote(str(html))}")
         return judged.exit_code
@@ -126,7 +126,9 @@ def plain_errors() -> Iterator[None]:
     except Exception as error:
         from analysis.capacity.find import FindError
         from analysis.capacity.points import PointsError
+        from analysis.compare import CompareError
         from analysis.gate_runs import GateError
+        from analysis.history import HistoryError
         from loadtests.campaign import CampaignError
         from loadtests.target import AddressError, TargetError
         from reports.manifest import ArtefactError
@@ -135,10 +137,8 @@ def plain_errors() -> Iterator[None]:
 
         if isinstance(error, TargetError) and not isinstance(error, AddressError):
             fail(str(error), UNUSABLE)
-        mistakes = (
-            AddressError | ArtefactError | FindError | ObservedError | PointsError | WorkloadError | OSError
-        )
-        if isinstance(error, mistakes):
+        unreadable = ArtefactError | HistoryError | ObservedError | PointsError | WorkloadError | OSError
+        if isinstance(error, unreadable | AddressError | CompareError | FindError):
             fail(str(error), USAGE)
         if isinstance(error, GateError | CampaignError):
             fail(str(error), error.exit_code)

@@ -82,6 +82,7 @@ __all__ = [
 
 RUNS = Path("reports/runs")
 LOCK = ".lock"
+_BLOCK = 131_072  # rows: one row group, as it was written
 _locks: dict[Path, int] = {}  # the runs that this process holds, and by which file descriptor
 
 
@@ -327,6 +328,21 @@ class Run:
         """Return `HISTOGRAMS`. columns: only these, in this order."""
         return _read_table(self.path / "histograms.parquet", columns)
 
+    def blocks(self, name: str, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """Yield these columns of `samples` or `deliveries` block by block, in the order of the table."""
+        for path in self._large(name):
+            with _trouble_with(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+                for batch in file.iter_batches(batch_size=_BLOCK, columns=list(columns)):
+                    yield _checked(pa.Table.from_batches([batch])).select(list(columns))
+
+    def count(self, name: str) -> int:
+        """Return how many rows `samples` or `deliveries` has."""
+        total = 0
+        for path in self._large(name):
+            with _trouble_with(path), pq.ParquetFile(path) as file:
+                total += file.metadata.num_rows
+        return total
+
     def events(self) -> list[dict[str, Any]]:
         """Return the events in the order they were written, each with `kind` and `at_ns`."""
         return list(read_events(self.path))
@@ -350,6 +366,9 @@ class Run:
         if not tables:
             return pa.schema(wanted + ([schema.field("worker")] if columns is None else [])).empty_table()
         return pa.concat_tables(tables).unify_dictionaries()
+
+    def _large(self, name: str) -> list[Path]:
+        return [self.path / f"{name}.parquet"] if name == "deliveries" else list(self._files(name))
 
     def _files(self, name: str) -> Iterator[Path]:
         for worker in self.manifest.workers:
@@ -429,12 +448,17 @@ def _refuse_links(folder: Path) -> None:
 
 def _read_table(path: Path, columns: Sequence[str] | None) -> pa.Table:
     with _trouble_with(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
-        table = file.read(columns=list(columns) if columns is not None else None)
-        table.validate(full=True)
-        nulls = [name for name in table.column_names if table[name].null_count]
-        if nulls:
-            raise ValueError(f"{nulls[0]}: {table[nulls[0]].null_count} values are missing")
+        table = _checked(file.read(columns=list(columns) if columns is not None else None))
         return table.select(list(columns)) if columns is not None else table
+
+
+def _checked(table: pa.Table) -> pa.Table:
+    """Return the table once Arrow finds it sound, and no value missing."""
+    table.validate(full=True)
+    nulls = [name for name in table.column_names if table[name].null_count]
+    if nulls:
+        raise ValueError(f"{nulls[0]}: {table[nulls[0]].null_count} values are missing")
+    return table
 
 
 @contextlib.contextmanager

@@ -97,10 +97,10 @@ def build_tables(
         else:
             meta = {"run": manifest.id, "worker": part.worker}
             path = folder / part.table / f"{part.worker}.parquet"
-            if not _write(path, PARTS[part.table], seen(part), meta):
+            if not write_parquet(path, PARTS[part.table], seen(part), meta):
                 path.unlink(missing_ok=True)  # no rows, no file
     meta = {"run": manifest.id, "worker": ""}
-    _write(folder / "resources.parquet", RESOURCES.append(_WORKER), resources, meta)
+    write_parquet(folder / "resources.parquet", RESOURCES.append(_WORKER), resources, meta)
     ended = max([manifest.origin_ns, *last.values()]) if ended_ns is None else ended_ns
     broken = {part.worker for part in parts if not part.closed}
     ledger = reconcile(
@@ -110,11 +110,11 @@ def build_tables(
         deadline=manifest.deadline_ns,
         ended=ended,
     )
-    _write(folder / "deliveries.parquet", DELIVERIES, [ledger], meta)
+    write_parquet(folder / "deliveries.parquet", DELIVERIES, [ledger], meta)
     good = ledger.filter(pc.is_in(ledger["fate"].cast(pa.string()), pa.array([Fate.ON_TIME, Fate.LATE])))
     outcome = pa.repeat(pa.scalar(int(Outcome.OK), pa.int8()), len(good))
     folded.add(good["operation"].cast(pa.string()), outcome, good["intended"], good["arrived"])
-    _write(folder / "histograms.parquet", HISTOGRAMS, [folded.table()], meta)
+    write_parquet(folder / "histograms.parquet", HISTOGRAMS, [folded.table()], meta)
     return found, ended
 
 
@@ -225,7 +225,7 @@ def _encoded(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def _write(path: Path, schema: pa.Schema, blocks: Iterable[pa.Table], meta: dict[str, str]) -> int:
+def write_parquet(path: Path, schema: pa.Schema, blocks: Iterable[pa.Table], meta: dict[str, str]) -> int:
     """Write a Parquet file, all or nothing; return its rows. Raises ArtefactError on a full disk."""
     spare = path.with_name(f".{path.name}.tmp")
     numbers = [f.name for f in schema if pa.types.is_int64(f.type)]

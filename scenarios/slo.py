@@ -18,8 +18,11 @@
 
 from __future__ import annotations
 
+import operator
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 COUNTS = ("lost", "late", "duplicate", "misdelivered", "reordered")
@@ -27,6 +30,15 @@ TOTALS = ("deliveries", "requests")
 COVERAGE = "coverage"
 SUCCESS = "success"
 """What an `[abort]` table asks for, as an objective: that the target did not run away."""
+
+RELATIONS: dict[str, Callable[[Any, float], Any]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "=": operator.eq,
+}
+"""Of a number, or of each number of an array."""
 
 GATE_METRICS = 6
 """A gate judges at most so many: each one more is one more chance of a false alarm."""
@@ -60,17 +72,7 @@ class Slo:
 
     def holds(self, value: float) -> bool:
         """Return whether a value that is known exactly meets this objective."""
-        match self.relation:
-            case "<":
-                return value < self.limit
-            case "<=":
-                return value <= self.limit
-            case ">":
-                return value > self.limit
-            case ">=":
-                return value >= self.limit
-            case _:
-                return value == self.limit
+        return bool(RELATIONS[self.relation](value, self.limit))
 
 
 @dataclass(frozen=True, slots=True)

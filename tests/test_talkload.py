@@ -15,6 +15,7 @@ HEAVY = {"locust", "gevent", "pandas", "pyarrow", "matplotlib", "rich", "httpx",
     [
         *(["--help"], ["run", "--help"], ["report", "--help"], ["gate", "--help"], ["--version"]),
         *(["capacity", "fit", "--help"], ["calibrate", "--help"], ["mix", "--help"]),
+        *(["compare", "--help"], ["history", "show", "--help"]),
     ],
 )
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:

@@ -25,7 +25,7 @@ from reports.sample import Kind
 from scenarios.workload import read_text
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from analysis.columns import Rows
 
 COLUMNS = ("load", "throughput")
 RESPONSE = "response_ms"
@@ -117,8 +117,8 @@ def of_frames(frames: Frames, load: float | None = None) -> Point:
     """
     manifest = frames.manifest
     start, span = measured_from(manifest), measured(frames)
-    rows = of_kind(frames.samples, Kind.REQUEST, Kind.SOCKET)
-    good = succeeded(of_kind(frames.steady, Kind.REQUEST, Kind.SOCKET))
+    rows = of_kind(frames.attempts, Kind.REQUEST, Kind.SOCKET)
+    good = succeeded(of_kind(frames.judged, Kind.REQUEST, Kind.SOCKET))
     if not len(good) or not manifest.users:
         raise PointsError(f"{manifest.id}: nothing succeeded after the warm-up; this is no point of a curve")
     half = _half_width(good, start, span)
@@ -139,14 +139,14 @@ def of_frames(frames: Frames, load: float | None = None) -> Point:
     )
 
 
-def _half_width(good: pd.DataFrame, start: int, span: int) -> float:
+def _half_width(good: Rows, start: int, span: int) -> float:
     """Return half of the 95 % interval of the rate, by batch means and Student's t."""
     edges = np.linspace(start, start + span, BATCHES + 1)
     rates = np.histogram(values(good, "arrived"), edges)[0] / (span / BATCHES / stats.SECOND)
     return float(special.stdtrit(BATCHES - 1, 0.975) * rates.std(ddof=1) / np.sqrt(BATCHES))
 
 
-def _under_way(rows: pd.DataFrame, start: int, span: int) -> tuple[int | None, float, float]:
+def _under_way(rows: Rows, start: int, span: int) -> tuple[int | None, float, float]:
     """Return the mean service time of what ended in the window, the mean number under way, and the rate."""
     sent, ended = values(rows, "sent"), values(rows, "arrived")
     inside = np.minimum(ended, start + span) - np.maximum(sent, start)

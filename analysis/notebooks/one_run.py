@@ -26,7 +26,7 @@ report.section("objectives")
 # %%
 report.timeline()
 # %%
-report.section("against")
+report.comparison()
 # %% [markdown]
 # ## Percentiles
 # %%
@@ -39,17 +39,15 @@ report.deliveries()
 # %% [markdown]
 # ## Operations
 # %%
-report.section("operations")
+report.operations()
+# %% [markdown]
+# ## Pings
 # %%
-charts.ping(frames)
+report.pings()
 # %% [markdown]
 # ## Can the instrument be trusted?
 # %%
-report.section("validity")
-# %%
-charts.resources(frames)
-# %%
-report.section("resources")
+report.instrument()
 # %% [markdown]
 # ## Coverage of the API
 # %%

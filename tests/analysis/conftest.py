@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,13 @@ class FakeRun:
     path: Path
     manifest: Manifest
     tables: dict[str, pa.Table] = field(default_factory=dict)
+
+    def blocks(self, name: str, columns: Sequence[str]) -> Iterator[pa.Table]:
+        whole = self.tables[name].select(list(columns))
+        yield from (whole.slice(at, 1_000) for at in range(0, len(whole), 1_000))
+
+    def count(self, name: str) -> int:
+        return int(self.tables[name].num_rows)
 
     def samples(self) -> pa.Table:
         return self.tables["samples"]

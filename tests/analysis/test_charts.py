@@ -9,15 +9,18 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from analysis import charts, curves, figures, svg
-from analysis.frames import Frames
+from analysis import charts, curves, figures, panels, svg
+from analysis.frames import Frames, of_kind, succeeded, values
 from analysis.svg import Chart
 from reports.artefact import with_worker
-from reports.sample import DELIVERIES, RESOURCES, SAMPLES, Fate, Outcome
+from reports.sample import DELIVERIES, RESOURCES, SAMPLES, Fate, Kind, Outcome
 from tests.analysis.conftest import ORIGIN, SECOND, Build, rooms, table
 from tests.analysis.test_verdict import attempts
 
-ALL = [charts.timeline, charts.spectrum, charts.fanout, charts.ping, charts.resources]
+ALL = [
+    *(charts.timeline, charts.spectrum, charts.fanout, charts.ping, charts.resources),
+    *(panels.heatmap, panels.operations, panels.quiet_and_busy, panels.lags),
+]
 RUNS = {
     "ordinary": {"fates": {Fate.LOST: 3}, "n": 4_000, "ledger": 2_000},
     "empty": {"n": 0, "ledger": 0},
@@ -42,10 +45,11 @@ def test_a_chart_is_a_well_formed_image_of_its_own(
     assert len(ids) == len(set(ids))
     assert all(each.startswith(f"{chart.name}-") for each in ids)
     targets = re.findall(r'href="([^"]+)"|url\(([^)]+)\)', chart.svg)
-    assert all(a.startswith("#") or b.startswith("#") for a, b in targets)
+    assert all((a or b).startswith(("#", "data:image/png;base64,")) for a, b in targets)
     assert not any(sentinel in chart.svg for sentinel, _ in svg.THEME.values())
     assert "<style" not in chart.svg
-    assert "nan" not in chart.svg.lower().replace("dominant", "")
+    drawn = re.sub(r"base64,[^\"]*", "", chart.svg)
+    assert "nan" not in drawn.lower().replace("dominant", "")
 
 
 @pytest.mark.parametrize("draw", ALL, ids=lambda draw: draw.__name__)
@@ -108,7 +112,28 @@ def test_phases_are_named(build: Build) -> None:
 def test_an_hour_is_drawn_with_as_many_points_as_five_minutes(build: Build) -> None:
     """A chart's size is bounded, whatever the run's length, and so is a clock that went wild."""
     frames = Frames(build(n=40_000, ledger=20_000, seconds=7_200, failing=0.5))
-    assert sum(len(draw(frames).svg) for draw in ALL) < 600_000
+    assert sum(len(draw(frames).svg) for draw in ALL) < 700_000
     wild = attempts(2, Outcome.OK).to_pydict()
     wild["arrived"] = [2**62, 2**62]
     assert "NaN" not in charts.timeline(Frames(build(tables={"samples": table(SAMPLES, wild)}))).svg
+
+
+def test_a_heatmap_counts_every_request_that_succeeded(build: Build) -> None:
+    """As many as there are, each in the row of its response time and the column of its second."""
+    rows = succeeded(of_kind(Frames(build(n=3_000, ledger=10)).attempts, Kind.REQUEST, Kind.SOCKET))
+    took, seconds = values(rows, "response"), np.maximum(rows.values("second"), 0)
+    counts, edges = panels.counted(seconds, took)
+    assert counts.sum() == len(rows)
+    for number in range(0, len(took), 100):
+        at = np.searchsorted(edges, took[number], side="right") - 1
+        near = slice(max(at - 1, 0), at + 2)  # at an edge, a rounding may decide otherwise
+        assert counts[seconds[number], near].sum() > 0
+
+
+def test_pings_are_told_apart_by_the_load_of_their_second(build: Build) -> None:
+    """The load of a second is what was answered and what arrived in it; a run of no pings says so."""
+    frames = Frames(build(n=4_000, ledger=2_000))
+    answered = of_kind(frames.attempts, Kind.REQUEST, Kind.SOCKET)
+    assert panels.load(frames).sum() == len(answered) + len(frames.ledger.among("came", True))
+    assert "at most" in panels.quiet_and_busy(frames).svg
+    assert "No ping" in panels.quiet_and_busy(Frames(build(n=0, ledger=0))).svg

@@ -5,9 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import cast
 
-import pandas as pd
+import pyarrow as pa
 import pytest
 
+from analysis.columns import Columns, Memory
 from analysis.frames import Frames
 from analysis.outages import Outage, outages
 from reports.sample import Kind, Outcome
@@ -21,8 +22,9 @@ def frames(*outcomes: Outcome) -> Frames:
         {"kind": int(Kind.REQUEST), "outcome": int(outcome), "arrived": ORIGIN + 100 * MS * number}
         for number, outcome in enumerate(outcomes)
     ]
-    samples = pd.DataFrame(rows[::-1])
-    return cast("Frames", SimpleNamespace(samples=samples, manifest=SimpleNamespace(origin_ns=ORIGIN)))
+    samples = pa.Table.from_pylist(rows[::-1])
+    attempts = Columns(lambda names: iter([samples.select(names)]), len(rows), {}, Memory()).every
+    return cast("Frames", SimpleNamespace(attempts=attempts, manifest=SimpleNamespace(origin_ns=ORIGIN)))
 
 
 OK, BROKEN = Outcome.OK, Outcome.BROKEN
