@@ -38,7 +38,7 @@ class Frames:
     """Everything of one run that is judged and drawn, each table read once."""
 
     def __init__(self, run: Run, phase: str = "") -> None:
-        """`phase`: judge what began in this one alone; nothing where it never came."""
+        """`phase`: what began in this one alone; nothing where it never came."""
         self.manifest, self._phase = run.manifest, phase
         self._run, self._memory = run, Memory()
         self._fanouts: pd.DataFrame | None = None
@@ -46,22 +46,18 @@ class Frames:
     @cached_property
     def attempts(self) -> Rows:
         """The samples, and what `sample_formulas` makes of them."""
-        return Columns(
-            lambda columns: self._run.blocks("samples", columns),
-            self._run.count("samples"),
-            sample_formulas(self.manifest, self._phase),
-            self._memory,
-        ).every
+        return self._whole("samples", sample_formulas(self.manifest, self._phase))
 
     @cached_property
     def ledger(self) -> Rows:
         """The deliveries, and what `delivery_formulas` makes of them."""
-        return Columns(
-            lambda columns: self._run.blocks("deliveries", columns),
-            self._run.count("deliveries"),
-            delivery_formulas(self.manifest, self._phase),
-            self._memory,
+        return self._whole("deliveries", delivery_formulas(self.manifest, self._phase))
+
+    def _whole(self, table: str, formulas: dict[str, Formula]) -> Rows:
+        every = Columns(
+            lambda columns: self._run.blocks(table, columns), self._run.count(table), formulas, self._memory
         ).every
+        return every.among("steady", True) if self._phase else every
 
     @property
     def judged(self) -> Rows:
@@ -69,18 +65,21 @@ class Frames:
         return self.attempts.among("steady", True)
 
     def within(self, phase: str) -> Frames:
-        """Return the same run, as if what began in one phase were all that is judged."""
+        """Return the same run, as if there were nothing but what began in one phase."""
         return Frames(self._run, phase)
 
     @cached_property
     def samples(self) -> pd.DataFrame:
         """One row per attempt, with durations, second, phase and steady: see samples_frame."""
-        return samples_frame(self._run.samples(), self.manifest, self._phase)
+        return self._inside(samples_frame(self._run.samples(), self.manifest, self._phase))
 
     @cached_property
     def deliveries(self) -> pd.DataFrame:
         """One row per message and recipient, with durations, begun, second, phase and steady."""
-        return deliveries_frame(self._run.deliveries(), self.manifest, self._phase)
+        return self._inside(deliveries_frame(self._run.deliveries(), self.manifest, self._phase))
+
+    def _inside(self, frame: pd.DataFrame) -> pd.DataFrame:
+        return frame[frame["steady"]] if self._phase else frame
 
     @cached_property
     def resources(self) -> pd.DataFrame:
