@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import msgpack
+import msgspec
 import psutil
 import pytest
 import zmq
@@ -229,7 +229,7 @@ def test_workers_elsewhere_bring_what_they_wrote_and_strangers_are_refused(
             with zmq.Context() as context, context.socket(zmq.DEALER) as stranger:
                 stranger.setsockopt(zmq.LINGER, 0)
                 stranger.connect(f"tcp://{place}")
-                junk = [b"", b"\xc1", b"x" * 57, msgpack.dumps(("quit", None, "x")), os.urandom(90)]
+                junk = [b"", b"\xc1", b"x" * 57, msgspec.msgpack.encode(("quit", None, "x")), os.urandom(90)]
                 for number in range(strangers):
                     stranger.send(junk[number % len(junk)])
                 stranger.send_multipart([b"one", b"two"])
