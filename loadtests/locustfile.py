@@ -10,38 +10,30 @@ import atexit
 import logging
 import math
 import secrets
-import sys
-from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import gevent
 import msgspec
-from locust import events, runners
+from locust import events
 from locust.env import Environment
-from locust.exception import StopUser
 
-from loadtests import channel, clock, statement
+from loadtests import channel
 from loadtests import target as targets
 from loadtests.app import App
 from loadtests.cast import Casting, Dispatcher, Kind
+from loadtests.conductor import EXIT_UNUSABLE, EXIT_USAGE, Conductor, Coordinator, Soloist, note_error, refuse
 from loadtests.fleet import Spec
-from loadtests.head import Head, hello
+from loadtests.head import hello
 from loadtests.locust_table import feed
-from loadtests.master import Master, MasterError
-from loadtests.order import ALONE, Order, plan_hash
-from loadtests.recorder import Second
+from loadtests.order import Order
 from loadtests.run import Run
 from loadtests.users import Host, Lurker, Senior, Volunteer, Writer
 from loadtests.worker import Worker
-from reports.artefact import ArtefactError, imbalance
 from scenarios import workload
 from scenarios.people import Habits
 
 __all__ = ["Host", "Lurker", "Senior", "Volunteer", "Writer"]
-
-EXIT_USAGE, EXIT_INVALID, EXIT_UNUSABLE = 2, 4, 5
 
 channel.install()
 
@@ -98,7 +90,7 @@ def _prepare(environment: Environment, **_: Any) -> None:
         _serve_a_master(environment, options)
         return
     if options.master and not options.secret_file and not targets.is_loopback(options.master_bind_host):
-        _refuse(
+        refuse(
             EXIT_USAGE, f"--master-bind-host {options.master_bind_host}: others reach it: give --secret-file"
         )
     try:
@@ -106,12 +98,12 @@ def _prepare(environment: Environment, **_: Any) -> None:
         target = _target(options)
         tls = targets.tls_context(target)
     except (workload.WorkloadError, targets.AddressError) as error:
-        _refuse(EXIT_USAGE, str(error))
+        refuse(EXIT_USAGE, str(error))
     except targets.TargetError as error:
-        _refuse(EXIT_UNUSABLE, str(error))
+        refuse(EXIT_UNUSABLE, str(error))
     options.num_users = options.num_users or scenario.load.users
     if complaint := scenario.misfit(options.num_users):
-        _refuse(EXIT_USAGE, complaint)
+        refuse(EXIT_USAGE, complaint)
     options.spawn_rate = options.spawn_rate or scenario.load.spawn_rate
     seconds = options.run_time = options.run_time or int(scenario.load.run_time_s)
     if scenario.load.arrivals:
@@ -127,11 +119,11 @@ def _prepare(environment: Environment, **_: Any) -> None:
         tag = secrets.token_hex(4)
         return Order(tag=tag, seed=options.seed, seconds=seconds, kinds=kinds, users=users)
 
-    conductor: _Conductor
+    conductor: Conductor
     if options.master:
-        conductor = _Coordinator(environment, scenario, target, order)
+        conductor = Coordinator(environment, scenario, target, order)
     else:
-        conductor = _Soloist(environment, scenario, target, order, tls)
+        conductor = Soloist(environment, scenario, target, order, tls)
     environment.dispatcher_class = partial(  # type: ignore[assignment]  # it is only called
         Dispatcher, casting=Casting(kinds), index=conductor.index
     )
@@ -147,7 +139,7 @@ def _secret(path: str) -> str:
     try:
         return channel.use_secret(path)
     except channel.SecretError as error:
-        _refuse(EXIT_USAGE, str(error))
+        refuse(EXIT_USAGE, str(error))
 
 
 def _target(options: Any) -> targets.Target:
@@ -189,196 +181,6 @@ def _cast(environment: Environment, scenario: workload.Scenario) -> None:
     environment.user_classes = [kind for kind in environment.user_classes if kind.weight or kind.fixed_count]
 
 
-class _Conductor:
-    """Starts a run when Locust starts a test, and sees it to its end."""
-
-    def __init__(
-        self,
-        environment: Environment,
-        scenario: workload.Scenario,
-        target: targets.Target,
-        order: Callable[[int], Order],
-    ) -> None:
-        self._environment, self._scenario, self._target, self._order = environment, scenario, target, order
-        options: Any = environment.parsed_options
-        self._root, self._live = Path(options.out), bool(options.live)
-        self._runner: Any = environment.runner
-        self._interrupted = ""
-        self._over = True
-
-    def index(self) -> Mapping[str, int]:
-        """Return the place of each worker by its id at Locust."""
-        raise NotImplementedError
-
-    def begin(self) -> None:
-        """Begin a run."""
-        raise NotImplementedError
-
-    def end(self, interrupted: str) -> tuple[Path, bool]:
-        """Seal the run; return its folder, and whether what is on record can be believed."""
-        raise NotImplementedError
-
-    def start(self, **_: Any) -> None:
-        """See Locust's events."""
-        try:
-            self.begin()
-        except (ArtefactError, MasterError, OSError) as error:
-            self._environment.process_exit_code = EXIT_USAGE
-            if isinstance(self, _Coordinator):
-                self._runner.quit()
-            _refuse(EXIT_USAGE, str(error))
-        self._over, self._interrupted = False, ""
-
-    def spawned(self, user_count: int, **_: Any) -> None:
-        """See Locust's events."""
-
-    def stopping(self, **_: Any) -> None:
-        """See Locust's events."""
-
-    def user_error(self, user_instance: Any, exception: BaseException, **_: Any) -> None:
-        """See Locust's events."""
-
-    def stop(self, **_: Any) -> None:
-        """See Locust's events."""
-        if self._over:
-            return
-        self._over = True
-        try:
-            folder, believed = self.end(self._interrupted)
-        except (ArtefactError, OSError) as error:
-            self._environment.process_exit_code = EXIT_INVALID
-            print(f"talkload: the run could not be sealed: {error}", file=sys.stderr)
-            return
-        if not believed:
-            self._environment.process_exit_code = EXIT_INVALID
-        if not self._live:
-            print(f"talkload: run written to {folder}; read it with: talkload report {folder.name}")
-
-    def quitting(self, **_: Any) -> None:
-        """Locust says this before it stops a test that a signal ended; after it, had it ended by itself."""
-        if not self._over:
-            self._interrupted = self._interrupted or "stopped before its time"
-            self._runner.stop()
-            self.stop()
-
-    def say(self, what: dict[str, Any]) -> None:
-        """Tell whoever watches from outside."""
-        if self._live:
-            print(msgspec.json.encode(what).decode(), flush=True)
-
-
-class _Soloist(_Conductor):
-    """A run on this process alone."""
-
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given[:-1])
-        self._tls = given[-1]
-        self._run: Run | None = None
-        self._stopped = 0
-
-    def index(self) -> Mapping[str, int]:
-        return {ALONE: 0}
-
-    def begin(self) -> None:
-        order = self._order(self._runner.target_user_count)
-        self._head = Head(
-            self._scenario,
-            self._target,
-            seed=order.seed,
-            users=order.users,
-            plan_hash=plan_hash(self._scenario, order),
-            root=self._root,
-            tag=order.tag,
-        )
-        run = self._run = App.books = Run(order, self._scenario, self._target, self._tls, self._head.folder)
-        self._head.enlist([run.statement().worker])
-        run.listeners.append(self._show)
-        run.on_settled = self._settled
-        run.on_end = self._ends
-        gevent.spawn_later(self._scenario.load.warm_up_s, lambda: run.arrive_from(clock.now()))
-        self.say({"run": str(self._head.folder)})
-
-    def _settled(self, users: int) -> None:
-        assert self._run is not None
-        now = self._run.steady_from = clock.now()
-        self._head.steady(now, users)
-        self._run.arrive_from(now)
-
-    def _ends(self) -> None:
-        if self._run is not None and self._run.aborted:
-            self._head.abort(self._run.aborted, self._scenario.abort)
-        gevent.spawn(self._runner.stop if self._environment.web_ui else self._runner.quit)
-
-    def _show(self, second: Second) -> None:
-        feed(self._environment.stats, second)
-        if self._live and (run := self._run) is not None:
-            phase = self._head.phase(stopping=run.finishing)
-            self.say(statement.picture([run.statement()], elapsed_s=self._head.elapsed_s(), phase=phase))
-
-    def spawned(self, user_count: int, **_: Any) -> None:
-        if self._run is not None:
-            self._run.spawned(user_count)
-
-    def user_error(self, user_instance: Any, exception: BaseException, **_: Any) -> None:
-        _note_error(self._run, user_instance, exception)
-
-    def stopping(self, **_: Any) -> None:
-        if self._run is not None:
-            self._run.stop_people()
-
-    def end(self, interrupted: str) -> tuple[Path, bool]:
-        run, self._run = self._run, None
-        assert run is not None
-        run.stop_people()
-        stopped = clock.now()
-        run.listen()
-        said = run.close()
-        self._head.interrupted = interrupted
-        self._head.close([said], stopped=stopped)
-        return run.folder, bool(said.worker.rows["samples"]) and not said.worker.errors
-
-
-class _Coordinator(_Conductor):
-    """A run on the workers of this master."""
-
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
-        # A worker that is gone for long stays on the list: else Locust would deal everybody out anew.
-        runners.HEARTBEAT_DEAD_INTERNAL = -(10**9)
-        options: Any = self._environment.parsed_options
-        self._master = Master(
-            *given,
-            hello=hello(),
-            root=self._root,
-            expected=options.expect_workers if options.headless else 1,
-            say=self.say,
-        )
-        self.say({"port": self._runner.server.port})
-
-    def index(self) -> Mapping[str, int]:
-        return self._master.index
-
-    def begin(self) -> None:
-        self._master.start()
-
-    def spawned(self, user_count: int, **_: Any) -> None:
-        self._master.spawned(user_count)
-
-    def stopping(self, **_: Any) -> None:
-        self._master.stop()
-
-    def end(self, interrupted: str) -> tuple[Path, bool]:
-        folder = self._master.folder
-        sealed = self._master.seal(interrupted)
-        if self._environment.web_ui is None:
-            # Whoever is the last to go missing makes Locust stop, but not quit.
-            gevent.spawn(self._runner.quit)
-        assert sealed is not None
-        assert folder is not None
-        whole = all(each.closed and not each.errors and not imbalance(each) for each in sealed.workers)
-        return folder, whole and any(each.found.get("samples") for each in sealed.workers)
-
-
 def _serve_a_master(environment: Environment, options: Any) -> None:
     """Be a worker: what to do comes from the master."""
 
@@ -404,20 +206,9 @@ def _serve_a_master(environment: Environment, options: Any) -> None:
             worker.run.stop_people()
 
     def user_error(user_instance: Any, exception: BaseException, **_: Any) -> None:
-        _note_error(worker.run, user_instance, exception)
+        note_error(worker.run, user_instance, exception)
 
     environment.events.test_stopping.add_listener(stopping)
     environment.events.test_stop.add_listener(lambda **_: worker.quiet())
     environment.events.user_error.add_listener(user_error)
     environment.events.quitting.add_listener(lambda **_: worker.abandon("it was stopped before its time"))
-
-
-def _note_error(run: Run | None, user: Any, error: BaseException) -> None:
-    if run is not None and not isinstance(error, StopUser):
-        run.trouble(f"a {type(user).__name__} broke: {type(error).__name__}: {error}")
-
-
-def _refuse(code: int, why: str) -> NoReturn:
-    logging.getLogger("locust").setLevel(logging.CRITICAL)
-    print(f"talkload: {why}", file=sys.stderr, flush=True)
-    sys.exit(code)

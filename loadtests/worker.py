@@ -30,6 +30,9 @@ from reports.artefact import ArtefactError, create, read_manifest, release, seal
 EXIT_USAGE, EXIT_INVALID = 2, 4
 FAREWELL_S = 3.0  # for a master to take notice of somebody who leaves
 MEND_S = 20.0  # the same, of one on another host: the link may be mended
+IDLE = 10 * clock.SECOND
+"""Beyond a lease: so long somebody without a run waits for a master to be heard again."""
+
 _POLL_S = 0.05
 
 _decode = msgspec.msgpack.Decoder(Command).decode
@@ -251,6 +254,9 @@ class Worker:
                 why = f"it heard nothing of its master for {LEASE // clock.SECOND} s"
                 self.abandon(why)
                 self._leave(EXIT_INVALID, f"the load of this worker was stopped: {why}")
+                return
+            if self._duty.lapsed(clock.now() - IDLE):
+                self._leave(EXIT_INVALID, "the master is gone")
                 return
 
     def abandon(self, why: str) -> None:

@@ -64,6 +64,12 @@ def test_a_run_that_meets_its_objectives_passes(build: Build) -> None:
         ({"status": "partial", "reason": "killed"}, Word.INCONCLUSIVE, 3, "Interrupted after 60 s: killed"),
         ({"status": "partial", "fates": {Fate.LOST: 3}}, Word.FAILED, 1, "lost is 3"),
         ({"workers": [worker(closed=False), worker(name="w1")]}, Word.INVALID, 4, "w3 did not"),
+        (
+            {"workers": [worker(closed=False, last_words_ns=ORIGIN + 5 * SECOND), worker(name="w1")]},
+            *(Word.INVALID, 4, "w3 was lost, last heard of 5.0 s into the run"),
+        ),
+        ({"workers": [worker(left="its master went"), worker(name="w1")]}, Word.INVALID, 4, "w3 ended early"),
+        ({"workers": [worker(samples_at="there:/runs/x")]}, Word.INVALID, 4, "of w3 are at there:/runs/x"),
         ({"workers": []}, Word.INVALID, 4, "no worker"),
         ({"workers": [worker(found={"samples": 9})]}, Word.INVALID, 4, "wrote 10 samples, 9 are there"),
         ({"workers": [worker(dropped=7)]}, Word.INVALID, 4, "7 samples"),
@@ -197,6 +203,16 @@ def test_a_generator_too_busy_to_become_steady_is_invalid_all_the_same(build: Bu
     assert judged(build, measured_from_ns=0, phases=[], lag=60 * MS).verdict is Word.INVALID
     nearly = ORIGIN + 60 * SECOND - SECOND // 5
     assert judged(build, measured_from_ns=nearly, phases=[], lag=60 * MS).verdict is Word.INVALID
+
+
+def test_each_worker_is_late_by_itself(build: Build) -> None:
+    """One that is late is told by its name, however many others are in time."""
+    rows = late(*((second, 0.12) for second in range(5, 59, 2))).to_pydict()
+    quiet = [{"worker": f"w{n}", "due": due, "woken": due + 1000} for n in range(1, 9) for due in rows["due"]]
+    columns = {name: rows[name] + [row[name] for row in quiet] for name in rows}
+    found = judged(build, tables={"wakeups": table(with_worker(WAKEUPS), columns)})
+    assert found.verdict is Word.INVALID
+    assert any("of w0, the worst of 9 workers" in rule.figure for rule in found.validity if not rule.holds)
 
 
 def test_lag_is_compared_with_what_it_spoils(build: Build) -> None:
