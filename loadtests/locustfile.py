@@ -20,6 +20,7 @@ from locust import events
 from locust.env import Environment
 from locust.exception import StopUser
 
+from loadtests import population
 from loadtests import target as targets
 from loadtests.app import App
 from loadtests.locust_table import feed
@@ -29,6 +30,7 @@ from loadtests.users import Host, Lurker, Senior, Volunteer, Writer
 from reports.artefact import ArtefactError
 from scenarios import workload
 from scenarios.people import Habits
+from scenarios.population import Population
 
 __all__ = ["Host", "Lurker", "Senior", "Volunteer", "Writer"]
 
@@ -60,6 +62,7 @@ def _options(parser: Any) -> None:
     parser.add_argument(
         "--looked-at", default="", help="a target that was looked at already, as JSON", **hidden
     )
+    parser.add_argument("--population", default="", help="who has an account already, as JSON", **hidden)
     parser.add_argument("--live", action="store_true", help="print one line of JSON a second", **hidden)
 
 
@@ -71,15 +74,18 @@ def _prepare(environment: Environment, **_: Any) -> None:
         _refuse(EXIT_USAGE, "one process a run: leave --master, --worker and --processes out")
     try:
         scenario = workload.load(options.scenario, options.set)
-        target = _target(options)
+        target = _target(options, scenario)
         tls = targets.tls_context(target)
+        if scenario.storm.at_s and not target.test:
+            _refuse(EXIT_USAGE, "a storm needs a target with test endpoints: talkload serve --test-endpoints")
+        options.num_users = options.num_users or scenario.load.users
+        if complaint := scenario.misfit(options.num_users):
+            _refuse(EXIT_USAGE, complaint)
+        people = _population(options, scenario, target)
     except (workload.WorkloadError, targets.AddressError) as error:
         _refuse(EXIT_USAGE, str(error))
     except targets.TargetError as error:
         _refuse(EXIT_UNUSABLE, str(error))
-    options.num_users = options.num_users or scenario.load.users
-    if complaint := scenario.misfit(options.num_users):
-        _refuse(EXIT_USAGE, complaint)
     options.spawn_rate = options.spawn_rate or scenario.load.spawn_rate
     seconds = options.run_time = options.run_time or int(scenario.load.run_time_s)
     if scenario.load.arrivals:
@@ -89,7 +95,7 @@ def _prepare(environment: Environment, **_: Any) -> None:
         # Whoever watches has better tables.
         logging.getLogger("locust.stats_logger").setLevel(logging.CRITICAL)
     _cast(environment, scenario)
-    conductor = _Conductor(environment, scenario, target, tls, seconds)
+    conductor = _Conductor(environment, scenario, target, tls, seconds, people)
     environment.events.test_start.add_listener(conductor.start)
     environment.events.spawning_complete.add_listener(conductor.spawned)
     environment.events.test_stopping.add_listener(conductor.stopping)
@@ -98,12 +104,24 @@ def _prepare(environment: Environment, **_: Any) -> None:
     environment.events.quitting.add_listener(conductor.quitting)
 
 
-def _target(options: Any) -> targets.Target:
+def _population(options: Any, scenario: workload.Scenario, target: targets.Target) -> Population:
+    """Return who has an account; nobody has prepared them where no command has started us."""
+    if options.population:
+        return msgspec.json.decode(options.population, type=Population)
+    if not scenario.population.accounts:
+        return Population()
+    people = population.plan(scenario, options.num_users)
+    connections = scenario.population.connections
+    population.prepare(target, people, connections=connections, seed=options.seed)
+    return people
+
+
+def _target(options: Any, scenario: workload.Scenario) -> targets.Target:
     if options.looked_at:
         return msgspec.json.decode(options.looked_at, type=targets.Target)
     if options.target or options.socket:
         return targets.preflight(targets.address(options.target, options.socket, options.ca))
-    server = targets.Server()
+    server = targets.Server(*scenario.serve_options())
     atexit.register(server.stop)
     return targets.preflight(server.ready())
 
@@ -137,9 +155,15 @@ class _Conductor:
     """Starts a Run when Locust starts a test, and sees it to its end."""
 
     def __init__(
-        self, environment: Environment, scenario: workload.Scenario, target: Any, tls: Any, seconds: float
+        self,
+        environment: Environment,
+        scenario: workload.Scenario,
+        target: Any,
+        tls: Any,
+        seconds: float,
+        people: Population,
     ) -> None:
-        self._seconds = seconds
+        self._seconds, self._people = seconds, people
         self._environment, self._scenario, self._target, self._tls = environment, scenario, target, tls
         self._run: Run | None = None
         assert environment.parsed_options is not None
@@ -158,6 +182,7 @@ class _Conductor:
                 seconds=self._seconds,
                 root=Path(self._options.out),
                 token=secrets.token_hex(4),
+                population=self._people,
             )
         except ArtefactError as error:
             _refuse(EXIT_USAGE, str(error))

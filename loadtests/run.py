@@ -23,17 +23,20 @@ import msgspec
 import psutil
 
 from loadtests import clock
-from loadtests.dispatch import Dispatcher
+from loadtests.dispatch import Dispatcher, ThinkTimes, Turns
 from loadtests.fanout import Ledger
 from loadtests.health import Health, every_second
 from loadtests.pacing import plan
 from loadtests.recorder import Recorder, Second
+from loadtests.storm import StormError, unleash
 from loadtests.target import Target
 from loadtests.wire import engine
 from reports import manifest as book
 from reports.artefact import create, seal
 from reports.parts import PartWriter
 from reports.sample import PARTS
+from scenarios.people import Person
+from scenarios.population import Population
 from scenarios.workload import Scenario
 
 _WORKER = "local"
@@ -65,13 +68,16 @@ class Run:
         seconds: float,
         root: Path,
         token: str,
+        population: Population,
     ) -> None:
         """Create the folder `<root>/<id>` and open the books. Raises reports' ArtefactError.
 
         `seconds` is how long people arrive, in an open model.
         """
         self.scenario, self.target, self.tls, self.seed, self.users = scenario, target, tls, seed, users
-        self.tag = token
+        self.tag = population.tag or token
+        self._known = {kind: iter(people) for kind, people in population.people(seed).items()}
+        self._token = token
         self.finishing = False
         self.interrupted = ""
         self.strange = 0  # frames that are not of the contract
@@ -80,7 +86,7 @@ class Run:
         self._numbers, self._persons, self._sockets = itertools.count(), itertools.count(), itertools.count(1)
         self._rooms: defaultdict[str, Iterator[int]] = defaultdict(itertools.count)
         self._people: list[Participant] = []
-        self._online_once: set[int] = set()
+        self._online: set[int] = set()
         self._spawned = 0
         self._refusals: Counter[tuple[str, str]] = Counter()
         self.manifest = self._first_manifest()
@@ -91,6 +97,7 @@ class Run:
         self.health = Health(self.recorder, target.pid, engine())
         self.deadline = clock.ns(scenario.client.delivery_deadline_s)
         self.arrivals = self._dispatcher(seconds)
+        self.turns: Turns = self.arrivals or ThinkTimes()
         self.on_plan_end: Callable[[], object] = lambda: None
         self._ticker = every_second(self._tick)
         self.listeners: list[Callable[[Second], None]] = []  # told of each second, once it is on disk
@@ -99,7 +106,7 @@ class Run:
         started, now = clock.utc(), clock.now()
         scenario, target = self.scenario, self.target
         return book.Manifest(
-            id=book.run_id(started, scenario.name, self.tag),
+            id=book.run_id(started, scenario.name, self._token),
             started=started.isoformat(timespec="milliseconds"),
             origin_ns=now,
             boot_id=clock.boot_id(),
@@ -156,6 +163,10 @@ class Run:
         """Return the number of the next person who has never been here."""
         return next(self._persons)
 
+    def known_person(self, kind: str) -> Person | None:
+        """Return the next one of a kind who has an account already, None where nobody is left."""
+        return next(self._known.get(kind, iter(())), None)
+
     def next_socket(self) -> int:
         """Return the number of the next socket."""
         return next(self._sockets)
@@ -165,21 +176,36 @@ class Run:
         return next(self._rooms[kind]) % len(self.scenario.rooms.devices)
 
     def spawned(self, users: int) -> None:
-        """Every virtual user has been started; the run is steady once each has been online."""
+        """Every virtual user has been started; the run is steady once all are online at the same time."""
         self._spawned = users
         self._settle_in()
 
     def arrived_online(self, user: int) -> None:
         """A virtual user is online."""
-        self._online_once.add(user)
+        self._online.add(user)
+        self.manifest.connected = max(self.manifest.connected, len(self._online))
         self._settle_in()
 
+    def went_offline(self, user: int) -> None:
+        """A virtual user is not online any more."""
+        self._online.discard(user)
+
     def _settle_in(self) -> None:
-        if self._spawned and len(self._online_once) >= self._spawned and not self.manifest.measured_from_ns:
+        if self._spawned and len(self._online) >= self._spawned and not self.manifest.measured_from_ns:
             self.manifest.measured_from_ns = clock.now()
-            self.event("steady", users=len(self._online_once))
+            self.event("steady", users=len(self._online))
             self._arrivals_begin()
+            for at_s in self.scenario.storm.at_s:
+                gevent.spawn_later(at_s, self._storm)
             book.write_manifest(self.folder, self.manifest)  # whoever reads a killed run must know it too
+
+    def _storm(self) -> None:
+        """Let the target drop everybody's sockets."""
+        if not self.finishing:
+            try:
+                unleash(self.folder, self.target.test)
+            except (StormError, book.ArtefactError) as error:
+                self.trouble(f"the storm did not come: {error}")
 
     # --- Keeping the books ---
 
@@ -268,7 +294,6 @@ class Run:
         ended = clock.now()
         final = self.manifest
         steady_from = final.measured_from_ns or stopped
-        final.measured_from_ns = steady_from
         final.phases = [
             book.Phase(name="warm-up", from_ns=final.origin_ns, to_ns=steady_from),
             book.Phase(name="steady", from_ns=steady_from, to_ns=stopped),

@@ -136,6 +136,7 @@ class Manifest(Struct, kw_only=True):
     scenario: ScenarioInfo
     seed: int
     users: Count
+    connected: Count = 0  # the most of them that were online at the same time
     arrivals: Arrivals | None = None  # null: a closed run
     deadline_ns: Ns  # a delivery later than this after its send is late
     clock: Clock

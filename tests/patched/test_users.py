@@ -35,12 +35,15 @@ def senior(monkeypatch: pytest.MonkeyPatch) -> Senior:
         target=SimpleNamespace(https="http://127.0.0.1:9", extras=False),
         tls=None,
         scenario=SimpleNamespace(client=SimpleNamespace(timeout_s=5), people=SimpleNamespace(pace=100_000)),
-        arrivals=Desk(),
+        turns=Desk(),
+        arrivals=None,
+        manifest=SimpleNamespace(measured_from_ns=0),
         finishing=False,
         overlooked=0,
         seed=1,
         tag="t",
         next_person=lambda: 0,
+        known_person=lambda _: None,
         join=lambda _: 7,
     )
     monkeypatch.setattr(Senior, "books", books, raising=False)
@@ -52,10 +55,10 @@ def test_an_arrival_is_the_instant_from_which_its_journey_counts(senior: Senior)
     due = clock.now() - 3 * clock.SECOND
     waiting = gevent.spawn(senior.await_turn)
     gevent.sleep(0)
-    assert senior.books.arrivals.free == [senior]  # type: ignore[union-attr]
+    assert senior.books.turns.free == [senior]  # type: ignore[attr-defined]
     senior.arrive(due)
     assert waiting.get(timeout=5) is None
-    assert senior.books.arrivals.free == []  # type: ignore[union-attr]
+    assert senior.books.turns.free == []  # type: ignore[attr-defined]
     assert senior._intended == due
     senior.think("look")
     assert due < senior._take_intended() < due + clock.SECOND
@@ -76,4 +79,4 @@ def test_nobody_stays_free_when_the_run_is_over(senior: Senior) -> None:
     senior.wake()
     with pytest.raises(Finished):
         waiting.get(timeout=5)
-    assert senior.books.arrivals.free == []  # type: ignore[union-attr]
+    assert senior.books.turns.free == []  # type: ignore[attr-defined]

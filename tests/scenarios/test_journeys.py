@@ -128,6 +128,9 @@ class Scripted:
     def close_socket(self) -> None:
         self.log.append("close")
 
+    def back_off(self, attempt: int) -> None:
+        self.log.append(f"(attempt {attempt})")
+
     def ask(self, frame: Action, *, expect: tuple[int, ...] = ()) -> Answer:
         assert isinstance(frame, ACTIONS[frame.action].request or Action)
         self.log.append(f"wss.{frame.action}")
