@@ -92,11 +92,9 @@ def _storm(frames: Frames, begin: int, end: int, sockets: int) -> Storm:
     connects = connects[connects["sent"].between(begin, over)]
     ledger = frames.deliveries
     chats = ledger[ledger["operation"] == CHAT]
-    away = chats["recipient"].astype(str).map(back)  # until when; not a number for whoever was not online
-    missed = chats[
-        (chats["fate"] == Fate.OFFLINE.value) & (chats["sent"] >= begin) & (chats["sent"] < away.fillna(0))
-    ]
-    drained = int(away[missed.index].max()) if len(missed) else _NEVER
+    away = back.reindex(chats["recipient"].astype(str), fill_value=0).to_numpy(dtype=np.int64)  # until when
+    missed = (chats["fate"] == Fate.OFFLINE.value) & (chats["sent"] >= begin) & (chats["sent"] < away)
+    drained = int(away[missed].max(initial=0)) or _NEVER
     under_way = chats["sent"].between(begin - frames.manifest.deadline_ns, over)
     return Storm(
         at=begin - frames.manifest.origin_ns,
@@ -107,7 +105,7 @@ def _storm(frames: Frames, begin: int, end: int, sockets: int) -> Storm:
         attempts=len(connects),
         failed=int((connects["outcome"] != Outcome.OK).sum()),
         peak=_peak(values(connects, "sent")),
-        missed=len(missed),
+        missed=int(missed.sum()),
         drained=drained - begin if drained < _NEVER else None,
         unknown=int((under_way & (chats["fate"] == Fate.UNKNOWN.value)).sum()),
         duplicates=int(
@@ -123,11 +121,11 @@ def _back(presence: pd.DataFrame, begin: int, end: int) -> pd.Series[int]:
     before, after = rows[rows["at"] <= begin], rows[rows["at"] > begin]
     sockets = before["online"].map({True: 1, False: -1}).groupby(before["user"]).sum()
     there = sockets[sockets > 0].index
-    left = after[~after["online"]].groupby("user")["at"].min().reindex(there)
-    again = after[after["online"] & (after["at"] > after["user"].map(left))].groupby("user")["at"].min()
-    back = again.reindex(there).fillna(_NEVER).where(left.notna(), begin)
-    found: pd.Series[int] = back.astype(np.int64)
-    return found
+    left = after[~after["online"]].groupby("user")["at"].min().reindex(there, fill_value=0)
+    lost = left.reindex(after["user"], fill_value=_NEVER).to_numpy(dtype=np.int64)
+    again = after[after["online"] & (after["at"] > lost)].groupby("user")["at"].min()
+    back: pd.Series[int] = again.reindex(there, fill_value=_NEVER).where(left > 0, begin)
+    return back
 
 
 def _peak(at: NDArray[np.int64]) -> int:

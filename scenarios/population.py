@@ -72,7 +72,7 @@ class Population(Struct, frozen=True, kw_only=True):
         accounts = read_accounts(Path(self.file))
         words = reduce(set.intersection, (set(each.name.split()) for each in accounts))
         tag = words.pop() if len(words) == 1 else self.tag
-        left = {role: (each for each in accounts if each.role == role) for role in ("senior", "volunteer")}
+        left = {role: iter([each for each in accounts if each.role == role]) for role in KINDS.values()}
         found: dict[str, list[Person]] = {}
         for kind, count in self.counts.items():
             some = zip(range(count), left[KINDS[kind]], strict=False)
