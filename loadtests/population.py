@@ -53,11 +53,17 @@ def _check(population: Population, scenario: Scenario) -> None:
                 f"{file}: too few accounts with the role {KINDS[kind]}: {there} of {wanted} are left for"
                 f" {kind}s; give more, or fewer --users"
             )
-    if scenario.people.leavers:
-        raise WorkloadError(f"{file}: its accounts are not deleted: give --set people.leavers=0")
     without = any(not each.password for people in found.values() for each in people)
-    if scenario.people.signs_out and without:
-        raise WorkloadError(f"{file}: who has no password can't come back: give --set people.signs_out=0")
+    for key, said, why in (
+        ("people.leavers", scenario.people.leavers, "its accounts are not deleted"),
+        ("people.newcomers", scenario.people.newcomers, "nobody new signs up"),
+        ("senior.sign-up", scenario.senior.sign_up, "nobody new signs up"),
+        ("volunteer.sign-up", scenario.volunteer.sign_up, "nobody new signs up"),
+        ("rooms.devices", scenario.rooms.devices, "the people of rooms sign up"),
+        ("people.signs_out", without and scenario.people.signs_out, "who has no password can't come back"),
+    ):
+        if said:
+            raise WorkloadError(f"{file}: {why}, but the scenario has {key}: leave it out, or --set it to 0")
 
 
 def prepare(
@@ -85,6 +91,8 @@ def prepare(
                 on_progress(done := done + made, total)
     except httpx.HTTPError as error:
         raise TargetError(f"{_FAILED}: {str(error) or type(error).__name__}") from None
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise TargetError(f"{_FAILED}: {target.https} does not answer as the Talkamie API") from None
 
 
 def _pairs(people: list[Person], each: int) -> Iterator[Pair]:
@@ -200,10 +208,7 @@ class _Api:
             return {}
         if not answer.is_success:
             raise TargetError(f"{_FAILED}: {operation} was refused with {answer.status_code}")
-        try:
-            return answer.json().get("data") or {}
-        except (ValueError, AttributeError):
-            raise TargetError(f"{_FAILED}: the answer to {operation} can't be read") from None
+        return answer.json().get("data")
 
 
 def _wish(someone: Person) -> SignUp:

@@ -105,6 +105,8 @@ def read_accounts(path: Path) -> list[Account]:
             raise WorkloadError(f"{path}:{number}: {error}") from None
         if not account.password and not account.token:
             raise WorkloadError(f"{path}:{number}: expected a password, or a token")
+        if not account.token.isascii() or not account.token.isprintable() or " " in account.token:
+            raise WorkloadError(f"{path}:{number}: token: can't stand in a header: expected visible ASCII")
         if account.email in found:
             raise WorkloadError(f"{path}:{number}: email: {account.email} is there twice")
         found[account.email] = account

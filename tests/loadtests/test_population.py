@@ -88,15 +88,22 @@ def test_who_comes_is_told_by_shares_and_a_file_must_have_enough(tmp_path: Path)
     """Of typical's 45, 45 and 10 in a hundred; too few of a role are named."""
     typical = workload.load("typical", ["population.accounts=0.5"])
     assert population.plan(typical, 100).counts == {"senior": 22, "volunteer": 22, "lurker": 5}
+    smoke = workload.load("smoke")
     file = tmp_path / "accounts.csv"
     file.write_text("email,role,password\na@x.test,senior,p\nb@x.test,volunteer,p\n")
     with pytest.raises(WorkloadError, match="too few accounts with the role senior: 1 of 2"):
-        population.plan(typical, 4, str(file))
-    assert population.plan(typical, 2, str(file)).counts["senior"] == 1
+        population.plan(smoke, 4, str(file))
+    assert population.plan(smoke, 2, str(file)).counts["senior"] == 1
 
 
 @pytest.mark.parametrize(
-    ("setting", "complaint"), [("people.leavers=0.1", "not deleted"), ("people.signs_out=0.1", "no password")]
+    ("setting", "complaint"),
+    [
+        ("people.leavers=0.1", "not deleted, but the scenario has people.leavers"),
+        ("people.newcomers=0.1", "nobody new signs up"),
+        ("senior.sign-up=1", "nobody new signs up"),
+        ("people.signs_out=0.1", "no password"),
+    ],
 )
 def test_what_would_use_up_existing_accounts_is_refused(tmp_path: Path, setting: str, complaint: str) -> None:
     """Deleting them, and signing out with nothing to come back with."""
@@ -104,7 +111,7 @@ def test_what_would_use_up_existing_accounts_is_refused(tmp_path: Path, setting:
     rows = [f'{{"email":"{role}@x.test","role":"{role}","token":"t"}}' for role in ("senior", "volunteer")]
     file.write_text("\n".join(rows))
     with pytest.raises(WorkloadError, match=complaint):
-        population.plan(workload.load("typical", [setting]), 2, str(file))
+        population.plan(workload.load("smoke", [setting]), 2, str(file))
 
 
 def test_a_target_that_is_not_there_is_said_in_a_sentence() -> None:

@@ -58,6 +58,7 @@ def test_people_of_a_file_find_each_other_by_the_word_they_share(tmp_path: Path)
         (CSV.replace("bob@", "ada@"), r"accounts\.csv:4: email: ada@x\.test is there twice|:3: email"),
         (CSV.replace("s3cret-b", ""), r"accounts\.csv:3: expected a password, or a token"),
         ("ada@x.test,senior,s3cret-a\n", r"accounts\.csv:1: expected a header with some of email"),
+        ("email,role,token\na@x.test,senior,s3cret \u00e9\n", r"accounts\.csv:2: token: can't stand"),
         ("email,role,password\n", r"accounts\.csv: no account in it"),
         (CSV.replace("Ada Bench", "Ada Bench,more"), r"accounts\.csv:2: "),
         ("", r"accounts\.csv: no account in it"),
