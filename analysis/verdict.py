@@ -149,8 +149,8 @@ def _lacking(manifest: Manifest, storms: int) -> list[str]:
         )
     if manifest.status == "complete" and storms > 0:
         said.append(
-            f"{fmt_count(storms)} of the scenario's storms did not come before the run was over: give it"
-            " longer (--run-time), or an earlier storm.at_s."
+            f"{fmt_count(storms)} of the scenario's storms did not come: give the run longer (--run-time), or"
+            " see in events.jsonl why one failed."
         )
     return said
 

@@ -28,7 +28,7 @@ from loadtests.fanout import Ledger
 from loadtests.health import Health, every_second
 from loadtests.pacing import plan
 from loadtests.recorder import Recorder, Second
-from loadtests.storm import StormError, unleash
+from loadtests.storm import schedule
 from loadtests.target import Target
 from loadtests.wire import engine
 from reports import manifest as book
@@ -195,17 +195,9 @@ class Run:
             self.manifest.measured_from_ns = clock.now()
             self.event("steady", users=len(self._online))
             self._arrivals_begin()
-            for at_s in self.scenario.storm.at_s:
-                gevent.spawn_later(at_s, self._storm)
+            storms = self.scenario.storm.at_s
+            schedule(storms, self.folder, self.target.test, over=lambda: self.finishing)
             book.write_manifest(self.folder, self.manifest)  # whoever reads a killed run must know it too
-
-    def _storm(self) -> None:
-        """Let the target drop everybody's sockets."""
-        if not self.finishing:
-            try:
-                unleash(self.folder, self.target.test)
-            except (StormError, book.ArtefactError) as error:
-                self.trouble(f"the storm did not come: {error}")
 
     # --- Keeping the books ---
 

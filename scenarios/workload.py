@@ -200,7 +200,8 @@ class Scenario(_Strict, frozen=True, kw_only=True):
         By shares: the next is whose quotient of share and 2n + 1 is highest (Webster, Sainte-Laguë).
         """
         people = self.people
-        shares = {"senior": people.senior, "volunteer": people.volunteer, "lurker": people.lurker}
+        # Of equals the first one, in this order.
+        shares = {"lurker": people.lurker, "senior": people.senior, "volunteer": people.volunteer}
         found = dict.fromkeys(shares, 0)
         for _ in range(users - 2 * len(self.rooms.devices)):
             found[max(shares, key=lambda kind: shares[kind] / (2 * found[kind] + 1))] += 1
