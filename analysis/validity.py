@@ -19,7 +19,7 @@ the event loop have milliseconds; 20 ms, because a generator at rest on a busy m
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -32,7 +32,7 @@ from analysis.frames import values
 from reports.manifest import imbalance
 
 if TYPE_CHECKING:
-    from reports.manifest import Manifest
+    from reports.manifest import Manifest, Worker
 
 LAG_FLOOR = 20_000_000
 LAG_WARNING_FLOOR = 2_000_000
@@ -99,22 +99,43 @@ def _rule(rule: str, limit: str, remedy: str, *, holds: bool, figure: str, warni
 
 
 def _closed(manifest: Manifest) -> Rule:
-    open_ones = [worker.name for worker in manifest.workers if not worker.closed]
-    interrupted = manifest.status != "complete" and len(open_ones) == len(manifest.workers)
+    workers = manifest.workers
+    gone = [worker for worker in workers if not worker.closed or worker.left or worker.last_words_ns]
+    interrupted = manifest.status != "complete" and len(gone) == len(workers)
     if interrupted:
-        # Nobody could close its record: the run is partial, which is said elsewhere, and not unbalanced.
+        # Nobody could stay to its end: the run is partial, which is said elsewhere, and not unbalanced.
         figure = "interrupted: none could"
-    elif not manifest.workers:
+    elif not workers:
         figure = "there is no worker"
     else:
-        figure = f"{', '.join(open_ones)} did not" if open_ones else f"all {len(manifest.workers)} did"
+        figure = "; ".join(_fate(worker, manifest) for worker in gone) or f"all {len(workers)} did"
     return _rule(
-        "every worker closed its record",
+        "every worker stayed to the end and closed its record",
         "all",
-        "A worker died or was killed and its users with it: look at its log, then repeat the run.",
-        holds=interrupted or (bool(manifest.workers) and not open_ones),
+        "Its load is missing from then on, and nobody takes it over: see why it ended, then repeat the run.",
+        holds=interrupted or (bool(workers) and not gone),
         figure=figure,
     )
+
+
+def _fate(worker: Worker, manifest: Manifest) -> str:
+    """Tell what became of a worker that did not stay, and how much of what it did is not on record."""
+    told, found = sum(worker.rows.values()), sum(worker.found.values())
+    parts = [f"{worker.name} did not"]
+    if worker.left:
+        parts = [f"{worker.name} ended early: {worker.left}"]
+    elif worker.last_words_ns:
+        seconds = (worker.last_words_ns - manifest.origin_ns) / 1e9
+        parts = [f"{worker.name} was lost, last heard of {seconds:.1f} s into the run"]
+        if not worker.closed and seconds > 0:
+            parts.append(
+                f"what it did later is not on record, about {fmt_count(told / seconds)} rows a second"
+            )
+    if not worker.closed and told:
+        parts.append(
+            f"of {fmt_count(told)} rows that it told of {fmt_count(max(0, told - found))} are missing"
+        )
+    return ", ".join(parts)
 
 
 def _balance(manifest: Manifest) -> Rule:
@@ -123,6 +144,12 @@ def _balance(manifest: Manifest) -> Rule:
         for worker in manifest.workers
         if worker.closed
         for table, (wrote, found) in imbalance(worker).items()
+        if not worker.samples_at
+    ]
+    off += [
+        f"{fmt_count(sum(worker.rows.values()))} rows of {worker.name} are at {worker.samples_at}"
+        for worker in manifest.workers
+        if worker.samples_at
     ]
     return _rule(
         "samples balance",
@@ -237,7 +264,6 @@ def _fastest(
 
 
 def _lag(wakeups: pd.DataFrame, resources: Resources, name: str, reference: int | None) -> Rule:
-    lags = values(wakeups, "lag")
     invalid, barely = (
         max(floor, round(share * (reference or 0)))
         for floor, share in ((LAG_FLOOR, LAG_INVALID), (LAG_WARNING_FLOOR, LAG_WARNING))
@@ -245,30 +271,51 @@ def _lag(wakeups: pd.DataFrame, resources: Resources, name: str, reference: int 
     of = f", {fmt_share(LAG_INVALID)} of {name} p99" if invalid > LAG_FLOOR else ""
     limit = f"at most {fmt_share(LATE)} of wake-ups of its event loop later than {fmt_ms(invalid)}{of}"
     rule = "the generator was in time"
-    if not len(lags):
+    if not len(wakeups):
         return _rule(rule, limit, "", holds=True, figure="no wake-up was noted")
-    late, p99 = lags > invalid, stats.quantile(lags, 1 - LATE)
-    # Lateness comes in clusters: one stall makes many late wake-ups, and the evidence of one.
-    batches = pd.Series(late).groupby(values(wakeups, "due") // BATCH).mean()
-    holds = stats.mean_low(batches.to_numpy(dtype=np.float64)) <= LATE
-    warning = holds and p99 > barely
+    every = [_Lag.of(str(worker), rows, invalid) for worker, rows in wakeups.groupby("worker", observed=True)]
+    worst = max(
+        every, key=lambda each: (each.shown, each.p99)
+    )  # each worker by itself: one that is late spoils
+    holds = worst.shown <= LATE
+    warning = holds and worst.p99 > barely
     blame = (
         "Response times have some of our own lag in them" if warning else "The generator was the bottleneck"
     )
+    who = f"of {worst.worker}, the worst of {len(every)} workers: " if len(every) > 1 else ""
     return _rule(
         rule,
         limit,
-        f"{blame}{_why(resources)}.",
+        f"{blame}{_why(resources, worst.worker)}.",
         holds=holds,
-        figure=f"{fmt_share(late.mean())} of {fmt_count(len(lags))} were, p99 {fmt_ms(p99)}",
+        figure=f"{who}{fmt_share(worst.late)} of {fmt_count(worst.wakeups)} were, p99 {fmt_ms(worst.p99)}",
         warning=warning,
     )
 
 
-def _why(resources: Resources) -> str:
+class _Lag(NamedTuple):
+    """How late one worker's event loop was."""
+
+    worker: str
+    wakeups: int
+    late: float  # share of wake-ups beyond the limit
+    shown: float  # by how much at least, with 95 % certainty
+    p99: int
+
+    @classmethod
+    def of(cls, worker: str, wakeups: pd.DataFrame, limit: int) -> _Lag:
+        lags = values(wakeups, "lag")
+        late = lags > limit
+        # Lateness comes in clusters: one stall makes many late wake-ups, and the evidence of one.
+        batches = pd.Series(late).groupby(values(wakeups, "due") // BATCH).mean()
+        shown = stats.mean_low(batches.to_numpy(dtype=np.float64))
+        return cls(worker, len(lags), float(late.mean()), shown, stats.quantile(lags, 1 - LATE))
+
+
+def _why(resources: Resources, worker: str) -> str:
     """Tell whether it was its own work or that of others, and what to do about it."""
     own = max(
-        (each for each in resources.processes if each.process.startswith("generator")),
+        (each for each in resources.processes if each.process in ("generator", f"generator {worker}")),
         default=None,
         key=lambda each: each.cpu_mean + each.cpu_wait,
     )

@@ -14,12 +14,14 @@ from commands.common import RUNS, USAGE
 @click.option(
     "--out", type=click.Path(path_type=Path), default=RUNS, show_default=True, help="Where runs would go."
 )
+@click.option("--processes", type=click.IntRange(1, 256), default=1, help="Workers on this machine.")
+@click.option("--users", type=click.IntRange(0), default=0, help="People on this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-def doctor(out: Path, as_json: bool) -> None:
+def doctor(out: Path, processes: int, users: int, as_json: bool) -> None:
     """Check whether this machine can run a load test that is to be believed."""
     from loadtests.doctor import examine
 
-    checks = examine(out)
+    checks = examine(out, processes=processes, users=users)
     if as_json:
         import json
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from loadtests.generator import Fleet
     from loadtests.target import Server, Target
 
 
@@ -50,6 +51,23 @@ if TYPE_CHECKING:
     "--ca", type=click.Path(exists=True, dir_okay=False), help="Authority of the target's certificate."
 )
 @click.option("--plain", is_flag=True, help="Reference server without TLS (http and ws).")
+@click.option(
+    "--processes", type=click.IntRange(1, 256), help="Carry it out on so many workers of this machine."
+)
+@click.option("--master", is_flag=True, help="Coordinate workers of other machines: docs/distributed.md.")
+@click.option("--expect-workers", type=click.IntRange(1, 1000), help="Begin when so many have come.")
+@click.option(
+    "--bind", default="127.0.0.1", show_default=True, metavar="ADDRESS[:PORT]", help="Where workers find it."
+)
+@click.option("--worker", is_flag=True, help="Be a worker of a master; what to do comes from there.")
+@click.option("--master-host", metavar="HOST[:PORT]", help="Where a worker finds its master.")
+@click.option(
+    "--secret-file", type=click.Path(exists=True, dir_okay=False), help="What master and workers share."
+)
+@click.option(
+    "--own-disk", is_flag=True, help="Of a worker: write here first, whatever it sees of the master's."
+)
+@click.option("--leave-samples", is_flag=True, help="Of a worker: leave its samples on its own disk.")
 @click.option("--no-page", is_flag=True, help="Verdict only: don't build report.html.")
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON, nothing else.")
 @click.argument("locust_options", nargs=-1, type=click.UNPROCESSED)
@@ -67,6 +85,15 @@ def run(
     socket: str | None,
     ca: str | None,
     plain: bool,
+    processes: int | None,
+    master: bool,
+    expect_workers: int | None,
+    bind: str,
+    worker: bool,
+    master_host: str | None,
+    secret_file: str | None,
+    own_disk: bool,
+    leave_samples: bool,
     no_page: bool,
     as_json: bool,
     locust_options: tuple[str, ...],
@@ -79,6 +106,14 @@ def run(
     from loadtests.live import LiveView
     from scenarios import workload
 
+    with plain_errors():
+        if worker:
+            if master or not master_host:
+                raise click.UsageError("a worker needs --master-host HOST, and is no master itself")
+            flags = {"--own-disk": own_disk, "--leave-samples": leave_samples}
+            told = ["--out", str(out), *(flag for flag, given in flags.items() if given), *locust_options]
+            _serve(processes or 1, master_host, secret_file, told)
+        fleet = _fleet(processes, expect_workers, bind, secret_file) if master or processes else None
     settings += () if arrivals is None else (f"load.arrivals={arrivals}",)
     with plain_errors():
         plan = workload.load(scenario, settings)
@@ -90,6 +125,7 @@ def run(
             )
         users, seconds = users or plan.load.users, run_time or plan.load.run_time_s
         people = population.plan(plan, users, str(accounts or ""))
+        _fits(users, fleet)
     options = load_options(scenario, out, users, spawn_rate or plan.load.spawn_rate, seconds)
     options += ["--seed", str(seed), *(word for each in settings for word in ("--set", each))]
     console = Console(stderr=as_json)
@@ -105,13 +141,60 @@ def run(
         )
         with LiveView(console, seconds) as view:
             ended = generator.run(
-                found, [*options, *locust_options], on_second=view.show, on_stop=view.stopping
+                found,
+                [*options, *locust_options],
+                on_second=view.show,
+                on_stop=view.stopping,
+                fleet=fleet,
             )
     if ended.folder is None:
         fail(ended.complaint or "the generator ended before the run began", ended.exit_code or INVALID)
     if ended.complaint:
         click.echo(ended.complaint, err=True)
     sys.exit(tell(ended.folder, page=not no_page, as_json=as_json))
+
+
+def _fleet(processes: int | None, expected: int | None, bind: str, secret_file: str | None) -> Fleet:
+    """Return on which processes to carry a run out. Raises UsageError where others could join uninvited."""
+    from loadtests import generator
+    from loadtests.target import is_loopback
+
+    host, port = _place(bind, "--bind", 0 if processes and not expected else generator.PORT)
+    if not is_loopback(host) and not secret_file:
+        raise click.UsageError(
+            f"--bind {host}: others reach it: give --secret-file FILE, here and to workers"
+        )
+    return generator.Fleet(processes or 0, expected or 0, host, port, secret_file or "")
+
+
+def _fits(users: int, fleet: Fleet | None) -> None:
+    """Raise UsageError where this host has not the files or ports for its share of the people."""
+    from loadtests.doctor import misfit
+
+    processes = fleet.processes if fleet else 1
+    here = -(-users * processes // max(fleet.expected, processes)) if fleet and processes else users
+    if processes and (wrong := misfit(processes, here)):
+        raise click.UsageError(f"{here} people on {processes} processes of this machine: {wrong}")
+
+
+def _serve(count: int, master: str, secret_file: str | None, options: list[str]) -> NoReturn:
+    from loadtests import generator
+
+    host, port = _place(master, "--master-host", generator.PORT)
+    ended = generator.serve(count, host, port, secret_file or "", options)
+    if ended.complaint:
+        click.echo(ended.complaint, err=True)
+    sys.exit(ended.exit_code)
+
+
+def _place(text: str, option: str, port: int) -> tuple[str, int]:
+    """Return host and port of HOST[:PORT]; an IPv6 address with a port is in brackets."""
+    host, colon, number = text.rpartition(":") if text.count(":") == 1 or "]:" in text else (text, "", "")
+    if not (host := host.strip("[]")) or (colon and not (number.isascii() and number.isdigit())):
+        raise click.UsageError(f"{option} {text!r}: expected HOST or HOST:PORT")
+    if colon and not 0 < int(number) < 65536:
+        raise click.UsageError(f"{option} {text!r}: a port is between 1 and 65535")
+    return host, int(number) if colon else port
 
 
 @contextmanager

@@ -72,7 +72,10 @@ class App(LocustUser):
         self.extras = books.target.extras
 
     def on_stop(self) -> None:
-        """See Locust's User: the page is closed."""
+        """See Locust's User: the page is closed. At the end of a run its socket stays, for what is due."""
+        if not self.books.finishing:
+            self.close_socket()
+            self.books.leave(self)
         self.api.close()
         self.books.strange += self.api.unasked
 
@@ -190,7 +193,7 @@ class App(LocustUser):
         self.leave_if_finished()
         ledger, me, timeout = self.books.ledger, self.user.id, self.books.scenario.client.timeout_s
         assert me is not UNSET
-        frame = Authenticate(action="authenticate", token=self.api.token)
+        frame, asked = Authenticate(action="authenticate", token=self.api.token), clock.now()
         try:
             answer = self.attempt(
                 Kind.SOCKET,
@@ -199,7 +202,7 @@ class App(LocustUser):
                 lambda: link.request(frame, timeout=timeout, where=lambda user: user.id == me),
             )
         except Unanswered:
-            ledger.perhaps_online(me)
+            ledger.perhaps_online(me, sent=asked, at=clock.now())
             raise
         assert answer is not None
         ledger.online(me, socket, sent=answer.sent, at=answer.arrived)
@@ -305,7 +308,9 @@ class App(LocustUser):
             where=lambda data: data.message.text == marked,
             on_send=lambda at: run.ledger.sending(key, to, sent=at),
         )
-        run.ledger.waits_for(answer.data.message, sender=me, recipient=to, sent=answer.sent)
+        run.ledger.waits_for(
+            answer.data.message, sender=me, recipient=to, sent=answer.sent, settled=answer.arrived
+        )
 
     def mark_read(self, chat: Chat, messages: list[Message]) -> None:
         """See Actor. Each message once: a list may bring one whose push is still to come."""

@@ -18,6 +18,8 @@ from loadtests import clock, limit
 
 _SO_TIMESTAMPNS = 35  # linux/asm-generic/socket.h; not in Python's socket module
 _FDS_PER_USER = 4  # one socket, up to three https connections
+_LOCUST_RAISES_TO = 10_000  # the soft limit, where the hard one lets it
+_FDS_PER_PROCESS = 64  # its own files, its log, its channel to a master
 _MIN_DISK = 200 << 20
 
 
@@ -30,10 +32,27 @@ class Check(NamedTuple):
     remedy: str = ""
 
 
-def examine(out: Path) -> list[Check]:
-    """Return all findings for runs written below `out`."""
-    checks: list[Callable[[], Check]] = [_python, _cores, _fds, _ports, _clock, _stamps, _limit]
+def examine(out: Path, *, processes: int = 1, users: int = 0) -> list[Check]:
+    """Return all findings for runs of so many people and processes here, written below `out`.
+
+    `users` of them are on this host, whatever others there are; 0: not known.
+    """
+    checks: list[Callable[[], Check]] = [
+        _python,
+        lambda: _cores(processes),
+        lambda: _fds(processes, users),
+        lambda: _ports(users),
+        _clock,
+        _stamps,
+        lambda: _limit(processes),
+    ]
     return [check() for check in checks] + [_disk(out)]
+
+
+def misfit(processes: int, users: int) -> str:
+    """Return why so many people can't be on so many processes of this host, "" if they can."""
+    wrong = [check for check in (_fds(processes, users), _ports(users)) if check.ok is False]
+    return "; ".join(f"{check.name}: {check.found}: {check.remedy}" for check in wrong)
 
 
 def _python() -> Check:
@@ -41,36 +60,43 @@ def _python() -> Check:
     return Check("Python", sys.version_info >= (3, 11), version, "install Python 3.11 or newer")
 
 
-def _cores() -> Check:
+def _cores(processes: int) -> Check:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    remedy = "with one core the server and the generator disturb each other: use a target on another machine"
-    return Check("cores", True if cores >= 2 else None, f"{cores} usable", "" if cores >= 2 else remedy)
+    if cores < 2:
+        remedy = "with one core the server and the generator disturb each other: use a target elsewhere"
+    elif processes > cores:
+        remedy = f"{processes} processes wait for one another: use at most {cores}, or more machines"
+    else:
+        remedy = ""
+    return Check("cores", None if remedy else True, f"{cores} usable, for {processes} processes", remedy)
 
 
-def _fds() -> Check:
+def _fds(processes: int, users: int) -> Check:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    users = soft // _FDS_PER_USER
+    soft = max(soft, min(hard, _LOCUST_RAISES_TO))
+    room = (soft - _FDS_PER_PROCESS) // _FDS_PER_USER * processes
+    found = f"{soft} a process (hard limit {hard}): enough for about {room} people in {processes} processes"
+    raised = f"raise it first: ulimit -n {min(hard, 65536)}"
+    if users > room:
+        return Check(
+            "file descriptors", False, f"{found}, {users} are wanted", f"{raised}, or use more processes"
+        )
     ok = True if soft >= 1024 * _FDS_PER_USER else None
-    return Check(
-        "file descriptors",
-        ok,
-        f"{soft} (hard limit {hard}): enough for about {users} people",
-        "" if ok else f"for more people raise it first: ulimit -n {min(hard, 65536)}",
-    )
+    return Check("file descriptors", ok, found, "" if ok else f"for more people {raised}")
 
 
-def _ports() -> Check:
+def _ports(users: int) -> Check:
     try:
         low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
     except (OSError, ValueError):
         return Check("ephemeral ports", None, "unknown", "not Linux: check the range of local ports yourself")
     count = high - low + 1
-    return Check(
-        "ephemeral ports",
-        True if count >= 10_000 else None,
-        f"{count} ({low}-{high}) for each pair of addresses",
-        "" if count >= 10_000 else "widen it: sysctl -w net.ipv4.ip_local_port_range='1024 65535'",
-    )
+    # All processes of a host share them; https and wss of one server are one pair of addresses.
+    found = f"{count} ({low}-{high}) for each pair of addresses: about {count // _FDS_PER_USER} people"
+    enough = users <= count // _FDS_PER_USER
+    ok = False if not enough else True if count >= 10_000 else None
+    widen = "widen it: sysctl -w net.ipv4.ip_local_port_range='1024 65535', or use more machines"
+    return Check("ephemeral ports", ok, found, "" if ok else widen)
 
 
 def _clock() -> Check:
@@ -112,15 +138,18 @@ def _stamps() -> Check:
     return Check("kernel receive stamps", None, "no", remedy)
 
 
-def _limit() -> Check:
+def _limit(processes: int) -> Check:
     name = "deliveries"
     try:
         found = limit.measure()
     except limit.LimitError as error:
         return Check(name, None, f"could not be measured: {error}", "look whether something else is at work")
     trusted = round(found.trusted, -3) or found.trusted
+    each = " of each process, where it has a core of its own," if processes > 1 else ""
     return Check(
-        name, True, f"about {trusted:,} a second can be trusted ({found.per_cpu_second:,} per CPU-second, ws)"
+        name,
+        True,
+        f"about {trusted:,} a second{each} can be trusted ({found.per_cpu_second:,} per CPU-second, ws)",
     )
 
 

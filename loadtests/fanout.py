@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +29,6 @@ from msgspec import UNSET
 from loadtests.keys import (
     ALERT,
     CHAT,
-    PRESENCE,
     RECEIPT,
     call_key,
     call_owed,
@@ -39,7 +39,7 @@ from loadtests.keys import (
     schedule_key,
 )
 from loadtests.recorder import Recorder
-from reports.sample import Accepted
+from reports.sample import Accepted, Wait
 from talkamie.contract import (
     Alert,
     CallData,
@@ -67,16 +67,15 @@ class _Open:
 class Ledger:
     """What one worker knows of messages under way. Instants in ns, users by their id at the target."""
 
-    def __init__(self, recorder: Recorder, run: str) -> None:
+    def __init__(self, recorder: Recorder, run: str, *, worker: int = 0, workers: int = 1) -> None:
+        """`worker` of so many, counted from 0: none marks a message as another does."""
         self._recorder = recorder
         self._prefix = f"lt:{run}:"
-        self._numbers = itertools.count(1)
+        self._numbers = itertools.count(1 + worker, workers)
         self._online: defaultdict[str, set[int]] = defaultdict(set)
-        self._came: dict[str, tuple[int, int]] = {}  # user -> (sent, at) of their last coming online
         self._open: dict[Entry, _Open] = {}
         self._early: dict[Entry, list[int]] = {}  # instants of arrival
         self._over: dict[Entry, int] = {}  # whoever was told that a call has ended -> arrived
-        self._waiting: defaultdict[str, list[Entry]] = defaultdict(list)  # recipient -> (id, sender)
         self._requests: dict[tuple[str, str], str] = {}  # (from, to) -> id of the connection request
         self._asked: dict[tuple[str, str], str] = {}  # (from, to) -> id of the message request's message
         self._last: tuple[str, Any, Any, list[tuple[str, str]] | None] = ("", None, None, [])
@@ -174,7 +173,18 @@ class Ledger:
         """Write down the alert that an https operation owes somebody, by the rules of the contract."""
         key = self._alert_owed(operation, fields, data, str(me)) if accepted == Accepted.YES else None
         if isinstance(data, MessageData | Scheduled):
-            self.waits_for(data.message, sender=me, recipient=fields["id"], sent=sent)
+            self.waits_for(data.message, sender=me, recipient=fields["id"], sent=sent, settled=settled)
+        if operation == "cancel-message-request" and key:
+            # Its message goes with it: nobody waits for that any more.
+            gone = self._asked.get((str(me), str(fields["id"])), "")
+            self._recorder.wait(
+                Wait.WITHDRAWN,
+                message=gone,
+                sender=str(me),
+                user=str(fields["id"]),
+                began=sent,
+                ended=settled,
+            )
         if key:
             of_schedule = operation == "update-schedule"  # its path names the schedule, not whom it is with
             to = data.attendee.id if of_schedule else fields["id"]
@@ -209,10 +219,7 @@ class Ledger:
             case "cancel-connection-request":
                 request = self._requests.get((me, str(fields["id"])))
                 return f"alert:{request}:canceled" if request else None
-            case "cancel-message-request":  # its message goes with it: nobody waits for that any more
-                entry = (self._asked.get((me, str(fields["id"])), ""), me)
-                waiting = self._waiting[str(fields["id"])]
-                self._waiting[str(fields["id"])] = [each for each in waiting if each != entry]
+            case "cancel-message-request":
                 return request_key(data.chat, "canceled")
             case "schedule-call":
                 return schedule_key(data.schedule)
@@ -225,52 +232,37 @@ class Ledger:
 
     # --- Coming and going ---
 
-    def waits_for(self, message: Message, *, sender: Id, recipient: Id, sent: int) -> None:
-        """Remember a message that its recipient was not there to get: the sender is told when they come.
-
-        They may have come since it was sent: the target stored it before, and has told the sender then.
-        """
+    def waits_for(self, message: Message, *, sender: Id, recipient: Id, sent: int, settled: int) -> None:
+        """Write down a message that its recipient was not there to get: the sender is told when they come."""
         if message.delivery is UNSET or message.delivery.status != "sent":
             return
-        to, entry = str(recipient), (str(message.id), str(sender))
-        if self._came.get(to, (0, 0))[1] <= sent:
-            self._waiting[to].append(entry)
-        elif self._online[to]:
-            self._tell_of(to, [entry])
-        # Else they came and went meanwhile, and nobody can say whether it was stored before or after.
+        self._recorder.wait(
+            Wait.STORED,
+            message=str(message.id),
+            sender=str(sender),
+            user=str(recipient),
+            began=sent,
+            ended=settled,
+        )
 
     def online(self, user: Id, socket: int, *, sent: int, at: int) -> None:
         """A socket is authenticated since `at`, on a request of `sent`: whoever wrote meanwhile learns it."""
         who = str(user)
-        if not self._online[who]:
-            self._came[who] = sent, at
         self._online[who].add(socket)
         self._recorder.presence(who, socket, online=True, at=at)
-        self._tell_of(who, self._waiting.pop(who, []))
+        self._recorder.wait(Wait.CAME, user=who, began=sent, ended=at)
 
-    def _tell_of(self, user: str, waiting: list[Entry]) -> None:
-        """Write down that senders are told of messages which reached `user` by their last coming online."""
-        for message, sender in waiting:
-            sent, at = self._came[user]
-            self.settle(
-                f"delivered:{message}",
-                PRESENCE,
-                sender=user,
-                recipient=sender,
-                accepted=Accepted.YES,
-                intended=sent,
-                sent=sent,
-                settled=at,
-            )
-
-    def perhaps_online(self, user: Id) -> None:
+    def perhaps_online(self, user: Id, *, sent: int, at: int) -> None:
         """An authenticate had no answer: nobody can say whether the senders of what waits are told now."""
-        self._waiting.pop(str(user), None)
+        self._recorder.wait(Wait.PERHAPS, user=str(user), began=sent, ended=at)
 
     def offline(self, user: Id, socket: int, *, at: int) -> None:
         """A socket closes, or is found closed: nothing is due on it from here on."""
-        self._online[str(user)].discard(socket)
-        self._recorder.presence(str(user), socket, online=False, at=at)
+        who = str(user)
+        self._online[who].discard(socket)
+        self._recorder.presence(who, socket, online=False, at=at)
+        if not self._online[who]:
+            self._recorder.wait(Wait.WENT, user=who, began=at, ended=at)
 
     # --- Arriving ---
 
@@ -319,6 +311,22 @@ class Ledger:
             now - each.sent < deadline and bool(self._online[recipient])
             for (_, recipient), each in self._open.items()
         )
+
+    def owed_elsewhere(self, now: int, deadline: int) -> list[tuple[str, str, int]]:
+        """Return what may still come to somebody who is not with this worker: key, recipient, ns left."""
+        return [
+            (key, recipient, deadline - now + each.sent)
+            for (key, recipient), each in self._open.items()
+            if now - each.sent < deadline and not self._online[recipient]
+        ]
+
+    def expect(self, owed: Iterable[tuple[str, str, int]], now: int, deadline: int) -> None:
+        """Wait for what other workers sent to somebody who is here, but for what is here already."""
+        for key, recipient, left in owed:
+            entry = (key, recipient)
+            due = len(self._online[recipient]) - len(self._early.get(entry, ()))
+            if due > 0:
+                self._open[entry] = _Open(now + left - deadline, due)
 
     def forget(self, before: int) -> None:
         """Drop what was sent, or came in, before an instant and never met: the rows on disk remember it."""

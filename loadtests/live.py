@@ -90,7 +90,7 @@ class LiveView:
         )
         arrivals = [Text(arrived)] if (arrived := _arrived(now)) else []
         notes = [Text(note, style="bold red") for note in now["troubles"]]
-        notes += [Text(self._note, style="bold")] if self._note else []
+        notes += [Text(note, style="bold") for note in (self._note, now.get("note")) if note]
         return Group(head, Text(), table, *arrivals, foot, *notes)
 
 
@@ -102,6 +102,7 @@ def _line(now: dict[str, Any]) -> str:
             parts.append(f"{group} {recent['rate']:.0f}/s p50 {_ms(recent['p50'])} p99 {_ms(recent['p99'])}")
     parts += [arrived] if (arrived := _arrived(now)) else []
     parts.append(f"failed {sum(now['failures'].values())}")
+    parts += filter(None, [now.get("note", ""), *now["troubles"]])
     return "  ".join(parts)
 
 

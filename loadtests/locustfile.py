@@ -11,23 +11,32 @@ import logging
 import math
 import secrets
 import sys
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 import gevent
 import msgspec
-from locust import events
+from locust import events, runners
 from locust.env import Environment
 from locust.exception import StopUser
 
-from loadtests import population
+from loadtests import channel, clock, population, statement
 from loadtests import target as targets
 from loadtests.app import App
+from loadtests.cast import Casting, Dispatcher, Kind
+from loadtests.fleet import Spec
+from loadtests.head import Head, hello
 from loadtests.locust_table import feed
+from loadtests.master import Master, MasterError
+from loadtests.order import ALONE, Order, plan_hash
 from loadtests.recorder import Second
-from loadtests.run import Run, live_line
+from loadtests.run import Run
+from loadtests.storm import schedule
 from loadtests.users import Host, Lurker, Senior, Volunteer, Writer
-from reports.artefact import ArtefactError
+from loadtests.worker import Worker
+from reports.artefact import ArtefactError, imbalance
 from scenarios import workload
 from scenarios.people import Habits
 from scenarios.population import Population
@@ -35,6 +44,8 @@ from scenarios.population import Population
 __all__ = ["Host", "Lurker", "Senior", "Volunteer", "Writer"]
 
 EXIT_USAGE, EXIT_INVALID, EXIT_UNUSABLE = 2, 4, 5
+
+channel.install()
 
 
 @events.init_command_line_parser.add_listener
@@ -62,6 +73,19 @@ def _options(parser: Any) -> None:
     parser.add_argument(
         "--looked-at", default="", help="a target that was looked at already, as JSON", **hidden
     )
+    parser.add_argument(
+        "--secret-file",
+        default="",
+        type=_secret,
+        help="what master and workers know, and nobody else",
+        **hidden,
+    )
+    parser.add_argument(
+        "--leave-samples", action="store_true", help="of a worker: leave samples on its disk", **hidden
+    )
+    parser.add_argument(
+        "--own-disk", action="store_true", help="of a worker: don't write to the master's folder", **hidden
+    )
     parser.add_argument("--population", default="", help="who has an account already, as JSON", **hidden)
     parser.add_argument("--live", action="store_true", help="print one line of JSON a second", **hidden)
 
@@ -70,8 +94,13 @@ def _options(parser: Any) -> None:
 def _prepare(environment: Environment, **_: Any) -> None:
     options = environment.parsed_options
     assert options is not None
-    if options.master or options.worker or options.processes:
-        _refuse(EXIT_USAGE, "one process a run: leave --master, --worker and --processes out")
+    if options.worker:
+        _serve_a_master(environment, options)
+        return
+    if options.master and not options.secret_file and not targets.is_loopback(options.master_bind_host):
+        _refuse(
+            EXIT_USAGE, f"--master-bind-host {options.master_bind_host}: others reach it: give --secret-file"
+        )
     try:
         scenario = workload.load(options.scenario, options.set)
         target = _target(options, scenario)
@@ -95,13 +124,33 @@ def _prepare(environment: Environment, **_: Any) -> None:
         # Whoever watches has better tables.
         logging.getLogger("locust.stats_logger").setLevel(logging.CRITICAL)
     _cast(environment, scenario)
-    conductor = _Conductor(environment, scenario, target, tls, seconds, people)
+    kinds = tuple(Kind(each.__name__, each.weight, each.fixed_count) for each in environment.user_classes)
+
+    def order(users: int) -> Order:
+        tag = secrets.token_hex(4)
+        return Order(tag=tag, seed=options.seed, seconds=seconds, kinds=kinds, users=users, population=people)
+
+    conductor: _Conductor
+    if options.master:
+        conductor = _Coordinator(environment, scenario, target, order)
+    else:
+        conductor = _Soloist(environment, scenario, target, order, tls)
+    environment.dispatcher_class = partial(  # type: ignore[assignment]  # it is only called
+        Dispatcher, casting=Casting(kinds), index=conductor.index
+    )
     environment.events.test_start.add_listener(conductor.start)
     environment.events.spawning_complete.add_listener(conductor.spawned)
     environment.events.test_stopping.add_listener(conductor.stopping)
     environment.events.test_stop.add_listener(conductor.stop)
     environment.events.user_error.add_listener(conductor.user_error)
     environment.events.quitting.add_listener(conductor.quitting)
+
+
+def _secret(path: str) -> str:
+    try:
+        return channel.use_secret(path)
+    except channel.SecretError as error:
+        _refuse(EXIT_USAGE, str(error))
 
 
 def _population(options: Any, scenario: workload.Scenario, target: targets.Target) -> Population:
@@ -152,89 +201,233 @@ def _cast(environment: Environment, scenario: workload.Scenario) -> None:
 
 
 class _Conductor:
-    """Starts a Run when Locust starts a test, and sees it to its end."""
+    """Starts a run when Locust starts a test, and sees it to its end."""
 
     def __init__(
         self,
         environment: Environment,
         scenario: workload.Scenario,
-        target: Any,
-        tls: Any,
-        seconds: float,
-        people: Population,
+        target: targets.Target,
+        order: Callable[[int], Order],
     ) -> None:
-        self._seconds, self._people = seconds, people
-        self._environment, self._scenario, self._target, self._tls = environment, scenario, target, tls
-        self._run: Run | None = None
-        assert environment.parsed_options is not None
-        self._options = environment.parsed_options
+        self._environment, self._scenario, self._target, self._order = environment, scenario, target, order
+        options: Any = environment.parsed_options
+        self._root, self._live = Path(options.out), bool(options.live)
+        self._runner: Any = environment.runner
+        self._interrupted = ""
+        self._over = True
+
+    def index(self) -> Mapping[str, int]:
+        """Return the place of each worker by its id at Locust."""
+        raise NotImplementedError
+
+    def begin(self) -> None:
+        """Begin a run."""
+        raise NotImplementedError
+
+    def end(self, interrupted: str) -> tuple[Path, bool]:
+        """Seal the run; return its folder, and whether what is on record can be believed."""
+        raise NotImplementedError
 
     def start(self, **_: Any) -> None:
-        runner = self._environment.runner
-        assert runner is not None
+        """See Locust's events."""
         try:
-            self._run = App.books = Run(
-                self._scenario,
-                self._target,
-                self._tls,
-                seed=self._options.seed,
-                users=runner.target_user_count,
-                seconds=self._seconds,
-                root=Path(self._options.out),
-                token=secrets.token_hex(4),
-                population=self._people,
-            )
-        except ArtefactError as error:
+            self.begin()
+        except (ArtefactError, MasterError, OSError) as error:
+            self._environment.process_exit_code = EXIT_USAGE
+            if isinstance(self, _Coordinator):
+                self._runner.quit()
             _refuse(EXIT_USAGE, str(error))
-        self._run.listeners.append(self._show)
-        self._run.on_plan_end = lambda: gevent.spawn(runner.stop if self._environment.web_ui else runner.quit)
-        if self._options.live:
-            _say({"run": str(self._run.folder)})
+        self._over, self._interrupted = False, ""
+
+    def spawned(self, user_count: int, **_: Any) -> None:
+        """See Locust's events."""
+
+    def stopping(self, **_: Any) -> None:
+        """See Locust's events."""
+
+    def user_error(self, user_instance: Any, exception: BaseException, **_: Any) -> None:
+        """See Locust's events."""
+
+    def stop(self, **_: Any) -> None:
+        """See Locust's events."""
+        if self._over:
+            return
+        self._over = True
+        try:
+            folder, believed = self.end(self._interrupted)
+        except (ArtefactError, OSError) as error:
+            self._environment.process_exit_code = EXIT_INVALID
+            print(f"talkload: the run could not be sealed: {error}", file=sys.stderr)
+            return
+        if not believed:
+            self._environment.process_exit_code = EXIT_INVALID
+        if not self._live:
+            print(f"talkload: run written to {folder}; read it with: talkload report {folder.name}")
+
+    def quitting(self, **_: Any) -> None:
+        """Locust says this before it stops a test that a signal ended; after it, had it ended by itself."""
+        if not self._over:
+            self._interrupted = self._interrupted or "stopped before its time"
+            self._runner.stop()
+            self.stop()
+
+    def say(self, what: dict[str, Any]) -> None:
+        """Tell whoever watches from outside."""
+        if self._live:
+            print(msgspec.json.encode(what).decode(), flush=True)
+
+
+class _Soloist(_Conductor):
+    """A run on this process alone."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given[:-1])
+        self._tls = given[-1]
+        self._run: Run | None = None
+        self._stopped = 0
+
+    def index(self) -> Mapping[str, int]:
+        return {ALONE: 0}
+
+    def begin(self) -> None:
+        order = self._order(self._runner.target_user_count)
+        self._head = Head(
+            self._scenario,
+            self._target,
+            seed=order.seed,
+            users=order.users,
+            plan_hash=plan_hash(self._scenario, order),
+            root=self._root,
+            tag=order.tag,
+        )
+        run = self._run = App.books = Run(order, self._scenario, self._target, self._tls, self._head.folder)
+        self._head.enlist([run.statement().worker])
+        run.listeners.append(self._show)
+        run.on_settled = self._settled
+        run.on_plan_end = lambda: gevent.spawn(
+            self._runner.stop if self._environment.web_ui else self._runner.quit
+        )
+        gevent.spawn_later(self._scenario.load.warm_up_s, lambda: run.arrive_from(clock.now()))
+        self.say({"run": str(self._head.folder)})
+
+    def _settled(self, users: int) -> None:
+        assert self._run is not None
+        now = self._run.steady_from = clock.now()
+        run, storms = self._run, self._scenario.storm.at_s
+        self._head.steady(now, users)
+        schedule(storms, run.folder, self._target.test, over=lambda: run.finishing)
+        self._run.arrive_from(now)
 
     def _show(self, second: Second) -> None:
         feed(self._environment.stats, second)
-        if self._options.live and self._run is not None:
-            print(live_line(self._run), flush=True)
+        run = self._run
+        if run is not None:
+            self._head.online(run.online)
+        if self._live and run is not None:
+            phase = self._head.phase(stopping=run.finishing)
+            self.say(statement.picture([run.statement()], elapsed_s=self._head.elapsed_s(), phase=phase))
 
     def spawned(self, user_count: int, **_: Any) -> None:
         if self._run is not None:
             self._run.spawned(user_count)
 
     def user_error(self, user_instance: Any, exception: BaseException, **_: Any) -> None:
-        if self._run is not None and not isinstance(exception, StopUser):
-            self._run.trouble(
-                f"a {type(user_instance).__name__} broke: {type(exception).__name__}: {exception}"
-            )
+        _note_error(self._run, user_instance, exception)
 
     def stopping(self, **_: Any) -> None:
         if self._run is not None:
             self._run.stop_people()
 
-    def stop(self, **_: Any) -> None:
-        if self._run is None:
-            return
+    def end(self, interrupted: str) -> tuple[Path, bool]:
         run, self._run = self._run, None
-        try:
-            manifest = run.finish()
-        except (ArtefactError, OSError) as error:
-            self._environment.process_exit_code = EXIT_INVALID
-            print(f"talkload: the run could not be sealed: {error}", file=sys.stderr)
-            return
-        if manifest.workers[0].errors or not run.recorder.counts["samples"]:
-            self._environment.process_exit_code = EXIT_INVALID
-        if not self._options.live:
-            print(f"talkload: run written to {run.folder}; read it with: talkload report {run.folder.name}")
-
-    def quitting(self, **_: Any) -> None:
-        """Locust says this before it stops a test that a signal ended; after it, had it ended by itself."""
-        if self._run is not None and self._environment.runner is not None:
-            if not self._run.finishing:
-                self._run.interrupted = "stopped before its time"
-            self._environment.runner.stop()
+        assert run is not None
+        run.stop_people()
+        stopped = clock.now()
+        run.listen()
+        said = run.close()
+        self._head.interrupted = interrupted
+        self._head.close([said], stopped=stopped)
+        return run.folder, bool(said.worker.rows["samples"]) and not said.worker.errors
 
 
-def _say(what: dict[str, Any]) -> None:
-    print(msgspec.json.encode(what).decode(), flush=True)
+class _Coordinator(_Conductor):
+    """A run on the workers of this master."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        # A worker that is gone for long stays on the list: else Locust would deal everybody out anew.
+        runners.HEARTBEAT_DEAD_INTERNAL = -(10**9)
+        options: Any = self._environment.parsed_options
+        self._master = Master(
+            *given,
+            hello=hello(),
+            root=self._root,
+            expected=options.expect_workers if options.headless else 1,
+            say=self.say,
+        )
+        self.say({"port": self._runner.server.port})
+
+    def index(self) -> Mapping[str, int]:
+        return self._master.index
+
+    def begin(self) -> None:
+        self._master.start()
+
+    def spawned(self, user_count: int, **_: Any) -> None:
+        self._master.spawned(user_count)
+
+    def stopping(self, **_: Any) -> None:
+        self._master.stop()
+
+    def end(self, interrupted: str) -> tuple[Path, bool]:
+        folder = self._master.folder
+        sealed = self._master.seal(interrupted)
+        if self._environment.web_ui is None:
+            # Whoever is the last to go missing makes Locust stop, but not quit.
+            gevent.spawn(self._runner.quit)
+        assert sealed is not None
+        assert folder is not None
+        whole = all(each.closed and not each.errors and not imbalance(each) for each in sealed.workers)
+        return folder, whole and any(each.found.get("samples") for each in sealed.workers)
+
+
+def _serve_a_master(environment: Environment, options: Any) -> None:
+    """Be a worker: what to do comes from the master."""
+
+    def cast(spec: Spec) -> None:
+        _cast(environment, spec.scenario)
+
+    def begin(run: Run) -> None:
+        App.books = run
+        run.listeners.append(lambda second: feed(environment.stats, second))
+
+    worker = Worker(
+        environment,
+        hello=hello(),
+        root=Path(options.out),
+        own_disk=options.own_disk,
+        leave_samples=options.leave_samples,
+        cast=cast,
+        begin=begin,
+    )
+
+    def stopping(**_: Any) -> None:
+        if worker.run is not None:
+            worker.run.stop_people()
+
+    def user_error(user_instance: Any, exception: BaseException, **_: Any) -> None:
+        _note_error(worker.run, user_instance, exception)
+
+    environment.events.test_stopping.add_listener(stopping)
+    environment.events.test_stop.add_listener(lambda **_: worker.quiet())
+    environment.events.user_error.add_listener(user_error)
+    environment.events.quitting.add_listener(lambda **_: worker.abandon("it was stopped before its time"))
+
+
+def _note_error(run: Run | None, user: Any, error: BaseException) -> None:
+    if run is not None and not isinstance(error, StopUser):
+        run.trouble(f"a {type(user).__name__} broke: {type(error).__name__}: {error}")
 
 
 def _refuse(code: int, why: str) -> NoReturn:

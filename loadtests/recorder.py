@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from loadtests.clock import MILLISECOND
+from loadtests.statement import Window
 from reports.parts import PartWriter
-from reports.sample import PARTS, RESOURCES, Accepted, Kind, Outcome
+from reports.sample import PARTS, RESOURCES, Accepted, Kind, Outcome, Wait
 
 WINDOW_S = 10
 _LOOKED_AT = 2_000  # rows of a second whose lags are looked at: enough for a p99, and never a pause of ours
@@ -95,6 +95,12 @@ class Recorder:
         """Add a socket's coming online or going offline."""
         self._rows["presence"].append((user, socket, online, at))
 
+    def wait(
+        self, what: Wait, *, user: str, message: str = "", sender: str = "", began: int, ended: int
+    ) -> None:
+        """Add a message that was stored for somebody who was away, or somebody's coming or going."""
+        self._rows["waits"].append((what, message, sender, user, began, ended))
+
     def resources(self, **row: Any) -> None:
         """Add one row of `reports.sample.RESOURCES`; a column that is not given is 0."""
         self._rows["resources"].append(tuple(row.get(name, 0) for name in RESOURCES.names))
@@ -139,18 +145,16 @@ class Recorder:
                 self.failures[group] += 1
                 self.errors[operation, error] += 1
         took["deliveries"] = [duration for _, duration in second.deliveries]
-        self.counts["deliveries"] += len(second.deliveries)
+        self.counts["deliveries"] += len(self._rows["arrivals"])
         self._window.append({group: np.array(values, np.int64) for group, values in took.items()})
 
-    def recent(self) -> dict[Group, dict[str, float]]:
-        """Return rate and response time of the last ten seconds by group: a second, p50 and p99 in ms."""
-        figures = {}
-        for group in (*GROUPS.values(), "deliveries"):
-            values = np.concatenate([each[group] for each in self._window]) if self._window else np.array([])
-            if len(values):
-                p50, p99 = (np.quantile(values, (0.5, 0.99), method="inverted_cdf") / MILLISECOND).tolist()
-                figures[group] = {"rate": len(values) / len(self._window), "p50": p50, "p99": p99}
-        return figures
+    def windows(self) -> dict[Group, Window]:
+        """Return the response times of the last ten seconds by group.
+
+        Of deliveries those whose sending this worker saw: of the others it knows no begin.
+        """
+        groups = (*GROUPS.values(), "deliveries")
+        return {group: Window.of([each[group] for each in self._window]) for group in groups}
 
     @property
     def troubles(self) -> list[str]:

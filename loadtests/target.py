@@ -77,14 +77,15 @@ def address(https: str, wss: str, ca: str | None = None) -> Target:
             raise AddressError(f"{name} {url!r:.300}: expected {schemes[0]}://HOST[:PORT]/…")
         if parts.username or parts.password:
             raise AddressError(f"{name}: no user or password in an address; people sign in with their own")
-        if not _is_loopback(parts.hostname):
+        if not is_loopback(parts.hostname):
             raise AddressError(
                 f"{name} {parts.hostname}: load goes to this machine only (127.0.0.0/8, ::1, localhost)"
             )
     return Target(https.rstrip("/"), wss, ca)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether an address is this machine's own, and nobody else's."""
     if host == "localhost":
         return True
     try:
@@ -93,11 +94,16 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def tls_context(target: Target) -> ssl.SSLContext | None:
-    """Return the one context of this process: certificates are verified, by the target's CA if it has one."""
+def tls_context(target: Target, *, authority: str = "") -> ssl.SSLContext | None:
+    """Return the one context of this process: certificates are verified, by the target's CA if it has one.
+
+    `authority` is that CA's PEM, where its file is on another host. Raises AddressError.
+    """
     if not target.https.startswith("https") and not target.wss.startswith("wss"):
         return None
     try:
+        if authority:
+            return ssl.create_default_context(cadata=authority)
         return ssl.create_default_context(cafile=target.ca)
     except (OSError, ssl.SSLError) as error:
         raise AddressError(f"--ca {target.ca}: not a file with certificates (PEM): {error}") from None
@@ -191,7 +197,7 @@ def _test_address(health: dict[str, Any]) -> str:
     told = str(health.get("test", ""))
     try:
         parts = urlsplit(told)
-        return told if parts.scheme == "http" and _is_loopback(parts.hostname or "") else ""
+        return told if parts.scheme == "http" and is_loopback(parts.hostname or "") else ""
     except ValueError:
         return ""
 

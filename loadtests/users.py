@@ -57,8 +57,8 @@ class VirtualUser(App):
 
     def _become_somebody(self) -> None:
         books = self.books
-        self.person = books.known_person(type(self).__name__.lower()) or person(
-            books.seed, books.next_person(), type=self.kind, tag=self.tag
+        self.person = books.known_person(self) or person(
+            books.seed, books.next_person(self), type=self.kind, tag=self.tag
         )
         self.api.token = self.person.token or ANONYMOUS_TOKEN
         self.rng = dice(self.person)
@@ -230,7 +230,7 @@ class VirtualUser(App):
 
         In an open model people stay, so that somebody is there when an arrival is due.
         """
-        steady = self.books.manifest.measured_from_ns
+        steady = self.books.steady_from
         ends = max(self._visit_began, steady) + self._visit_lasts
         return self.books.arrivals is None and steady > 0 and clock.now() >= ends
 
@@ -306,11 +306,8 @@ class Occupant(VirtualUser):
 
     abstract = True
 
-    def __init__(self, environment: Any) -> None:
-        self.room = self.books.next_room(type(self).__name__)
-        super().__init__(environment)
-
     def _become_somebody(self) -> None:
+        self.room = self.books.room(self)
         self.tag = f"{self.books.tag}r{self.room:03d}"
         super()._become_somebody()
 

@@ -47,7 +47,7 @@ from reports.manifest import (
     write_json,
     write_manifest,
 )
-from reports.parts import PartReader, PartWriter, find_parts
+from reports.parts import PartReader, PartWriter, find_parts, read_closing
 from reports.sample import DELIVERIES, HISTOGRAMS, PARTS, RESOURCES
 from reports.tables import build_tables
 
@@ -234,6 +234,9 @@ def _sealed(
     given = ended_ns if ended_ns is not None else manifest.ended_ns or None
     found, ended = build_tables(folder, manifest, parts, ended_ns=given)
     workers = {worker.name: worker for worker in manifest.workers}
+    for name in [worker.name for worker in manifest.workers if not worker.closed]:
+        if (last := read_closing(folder, name)) is not None:
+            workers[name] = last  # its coordinator did not live to hear it
     for part in parts:
         worker = workers.get(part.worker)
         if worker is None:
@@ -305,6 +308,10 @@ class Run:
     def wakeups(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Return `WAKEUPS` of all workers, and the column `worker`. columns: only these, in this order."""
         return self._of_workers("wakeups", columns)
+
+    def waits(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return `WAITS` of all workers, and the column `worker`. columns: only these, in this order."""
+        return self._of_workers("waits", columns)
 
     def deliveries(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Return `DELIVERIES`, the ledger. columns: only these, in this order."""

@@ -117,6 +117,12 @@ class Worker(Struct, kw_only=True):
     dropped: Count = 0  # rows it could not keep, because the disk was full for too long
     errors: list[str] = []
     found: Rows = {}  # by table, as sealing found on disk
+    host: str = ""  # name of its host
+    boot_id: str = ""  # of its host's kernel
+    python: str = ""  # version
+    last_words_ns: Ns = 0  # when its coordinator last heard of one that it lost; 0: it did not lose it
+    left: str = ""  # why it ended before the run did
+    samples_at: str = ""  # host and folder of its samples, where they were not brought here
 
 
 class Manifest(Struct, kw_only=True):
@@ -135,6 +141,7 @@ class Manifest(Struct, kw_only=True):
     target: Target
     scenario: ScenarioInfo
     seed: int
+    plan_hash: str = ""  # who comes, with which dice, to do what and when: the same for any number of workers
     users: Count
     connected: Count = 0  # the most of them that were online at the same time
     arrivals: Arrivals | None = None  # null: a closed run
@@ -143,6 +150,7 @@ class Manifest(Struct, kw_only=True):
     machine: Machine
     phases: list[Phase] = []
     workers: list[Worker] = []
+    refused_messages: Count = 0  # to the coordinator: forged, of another run, or not to be understood
     versions: dict[str, str] = {}  # of the libraries that matter
 
 

@@ -25,12 +25,12 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from reports.manifest import ArtefactError, WorkerName, read_manifest
+from reports.manifest import ArtefactError, Worker, WorkerName, read_json, read_manifest, write_json
 from reports.sample import PARTS
 
 END = b"\xff\xff\xff\xff\x00\x00\x00\x00"  # how an Arrow stream says that it ends here
 _PENDING = 64 << 20  # bytes
-_INSTANTS = ("arrived", "settled", "at", "woken")
+_INSTANTS = ("arrived", "settled", "at", "woken", "ended")
 
 
 def plain(schema: pa.Schema) -> pa.Schema:
@@ -299,6 +299,22 @@ class PartReader:
         finally:
             os.close(fd)
         return False
+
+
+def write_closing(folder: Path, worker: Worker) -> None:
+    """Leave what a worker says of the record that it has closed, for whoever seals a run and never heard it.
+
+    Raises ArtefactError when it can't be written.
+    """
+    write_json(Path(folder) / "parts", f"{worker.name}.json", worker)
+
+
+def read_closing(folder: Path, name: str) -> Worker | None:
+    """Return what a worker left with its record; None where it left nothing that can be read."""
+    try:
+        return msgspec.convert(read_json(Path(folder) / "parts", f"{name}.json"), Worker)
+    except (ArtefactError, msgspec.ValidationError):
+        return None
 
 
 def find_parts(folder: Path) -> list[PartReader]:

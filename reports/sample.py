@@ -65,6 +65,16 @@ class Accepted(IntEnum):
     UNKNOWN = 2  # no answer: it may or may not arrive
 
 
+class Wait(IntEnum):
+    """What a row of `WAITS` tells. See `reports.waits` for the rules."""
+
+    STORED = 0  # a message found its recipient away; began: sent, ended: answered
+    CAME = 1  # somebody authenticated; began: asked, ended: answered
+    PERHAPS = 2  # somebody asked to, and had no answer
+    WENT = 3  # somebody's last socket closed
+    WITHDRAWN = 4  # a message was taken back, with the request that it came with
+
+
 class Fate(StrEnum):
     """What became of one message for one recipient. See `reports.deliveries` for the rules."""
 
@@ -87,7 +97,7 @@ SAMPLES = pa.schema(
         ("operation", _NAME),  # contract name: `get-chats`, `wss.send-message`; a step: `sign-up.otp`
         ("journey", _NAME),  # the journey it was part of, or ""
         ("outcome", pa.int8()),  # Outcome
-        ("user", pa.int32()),  # number of the virtual user within its worker
+        ("user", pa.int32()),  # number of the virtual user, the same for any number of workers
         ("intended", pa.int64()),
         ("sent", pa.int64()),
         ("first", pa.int64()),
@@ -175,6 +185,18 @@ WAKEUPS = pa.schema([("due", pa.int64()), ("woken", pa.int64())])
 """One row per wake-up of a probe in the generator's event loop, at random instants. Its lag, woken - due, is
 that of whatever a timer starts."""
 
+WAITS = pa.schema(
+    [
+        ("what", pa.int8()),  # Wait
+        ("message", pa.string()),  # its id at the target; "" of somebody who comes or goes
+        ("sender", pa.string()),  # who wrote it; "" of somebody who comes or goes
+        ("user", pa.string()),  # whom it is for; who comes or goes
+        ("began", pa.int64()),
+        ("ended", pa.int64()),
+    ]
+)
+"""One row per message that was stored for somebody who was away, and for each coming and going."""
+
 PARTS: dict[str, pa.Schema] = {
     "samples": SAMPLES,
     "sends": SENDS,
@@ -182,6 +204,7 @@ PARTS: dict[str, pa.Schema] = {
     "presence": PRESENCE,
     "resources": RESOURCES,
     "wakeups": WAKEUPS,
+    "waits": WAITS,
 }
 """What each worker writes in a run: `parts/<worker>.<name>.arrow`, later `<name>/<worker>.parquet`."""
 

@@ -20,11 +20,12 @@ from reports.histogram import bucket_of
 from reports.manifest import ArtefactError, Manifest, sync_folder
 from reports.parts import PartReader, plain
 from reports.sample import DELIVERIES, HISTOGRAMS, PARTS, RESOURCES, Fate, Kind, Outcome
+from reports.waits import told
 
 _BLOCK = 131_072  # rows: one Parquet row group
 _KEYS = ["second", "operation", "outcome", "bucket"]
-_INSTANTS = ("intended", "sent", "settled", "arrived", "seen", "at", "woken")
-_JOINED = ("sends", "arrivals", "presence")  # what the ledger is made from
+_INSTANTS = ("intended", "sent", "settled", "arrived", "seen", "at", "woken", "ended")
+_JOINED = ("sends", "arrivals", "presence", "waits")  # what the ledger is made from
 _WORKER = pa.field("worker", pa.dictionary(pa.int32(), pa.string()))
 
 
@@ -37,15 +38,15 @@ def build_tables(
     another run, or the disk is full.
     """
     found: dict[str, dict[str, int]] = {}
-    last, folded, kept = manifest.origin_ns, _Folded(manifest.origin_ns), _Kept()
+    last: dict[str, int] = {}  # instant that each worker recorded
+    folded, kept = _Folded(manifest.origin_ns), _Kept()
 
     def seen(part: PartReader) -> Iterator[pa.Table]:
-        nonlocal last
         rows = 0
         for block in _blocks(part, manifest.id):
             rows += len(block)
             instants = [pc.max(block[name]).as_py() for name in _INSTANTS if name in block.column_names]
-            last = max(last, *instants)
+            last[part.worker] = max(last.get(part.worker, 0), *instants)
             if part.table == "samples":
                 timed = block.filter(pc.not_equal(block["kind"], int(Kind.NOTICE)))  # a notice takes no time
                 folded.add(timed["operation"], timed["outcome"], timed["intended"], timed["arrived"])
@@ -65,11 +66,12 @@ def build_tables(
                 path.unlink(missing_ok=True)  # no rows, no file
     meta = {"run": manifest.id, "worker": ""}
     _write(folder / "resources.parquet", RESOURCES.append(_WORKER), resources, meta)
-    ended = last if ended_ns is None else ended_ns
+    ended = max([manifest.origin_ns, *last.values()]) if ended_ns is None else ended_ns
+    broken = {part.worker for part in parts if not part.closed}
     ledger = reconcile(
-        kept.table("sends"),
+        kept.sends(),
         kept.table("arrivals"),
-        kept.table("presence"),
+        kept.presence({worker: at for worker, at in last.items() if worker in broken}),
         deadline=manifest.deadline_ns,
         ended=ended,
     )
@@ -93,6 +95,26 @@ class _Kept:
     def table(self, name: str) -> pa.Table:
         tables = self._tables.pop(name)  # popped, because the ledger needs the memory
         return pa.concat_tables(tables) if tables else plain(PARTS[name]).append(_WORKER).empty_table()
+
+    def sends(self) -> pa.Table:
+        """Return the sends, and what those who came owed the senders of what waited for them."""
+        more = told(self.table("waits"))
+        schema = plain(PARTS["sends"]).append(_WORKER)
+        return pa.concat_tables([self.table("sends"), pa.Table.from_pylist(more, schema=schema)])
+
+    def presence(self, last: dict[str, int]) -> pa.Table:
+        """Return the presence; the sockets of a worker that did not close ended with the last it wrote."""
+        table = self.table("presence")
+        if not last:
+            return table
+        cut = table.filter(pc.is_in(table["worker"].cast(pa.string()), pa.array(sorted(last))))
+        ends = {(row["user"], row["socket"], row["worker"]) for row in cut.to_pylist()}
+        rows = [
+            # One later than the last, because what was sent at that instant was still due.
+            {"user": user, "socket": socket, "online": False, "at": last[worker] + 1, "worker": worker}
+            for user, socket, worker in sorted(ends)
+        ]
+        return pa.concat_tables([table, pa.Table.from_pylist(rows, schema=table.schema)])
 
 
 class _Folded:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import resource
 from pathlib import Path
+
+import pytest
 
 from loadtests import doctor
 
@@ -30,3 +33,21 @@ def test_a_folder_that_is_yet_to_be_made_is_judged_by_where_it_would_be(tmp_path
     """Free space is that of the nearest folder that exists."""
     disk = doctor.examine(tmp_path / "a" / "b")[-1]
     assert str(tmp_path) in disk.found
+
+
+def test_limits_are_those_of_all_processes_of_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are each process's own, ports are everybody's; what does not fit is refused with its figures."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4064))
+    assert doctor.misfit(1, 1000) == ""
+    wrong = doctor.misfit(1, 1001)
+    assert "enough for about 1000 people in 1 processes, 1001 are wanted" in wrong
+    assert "ulimit -n 4064" in wrong
+    assert doctor.misfit(2, 1001) == ""
+    assert "for each pair of addresses" in doctor.misfit(256, 100_000)
+
+
+def test_more_processes_than_cores_are_warned_of(tmp_path: Path) -> None:
+    """They would wait for one another, and be late."""
+    cores = next(check for check in doctor.examine(tmp_path, processes=256) if check.name == "cores")
+    assert cores.ok is None
+    assert "or more machines" in cores.remedy

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -14,7 +14,7 @@ from loadtests.fanout import Ledger
 from loadtests.keys import ALERT, CALL, CHAT, PRESENCE, RECEIPT, SIGNAL, keys_of
 from loadtests.recorder import Recorder
 from reports.parts import PartWriter
-from reports.sample import Accepted
+from reports.sample import Accepted, Wait
 from talkamie.contract import (
     Alert,
     Call,
@@ -50,6 +50,7 @@ class Books(Recorder):
         self.sent: list[dict[str, Any]] = []
         self.came: list[tuple[str, str, str]] = []
         self.took: list[tuple[str, int]] = []
+        self.waits: list[tuple[Any, ...]] = []
 
     def send(self, key: str, operation: str, **row: Any) -> None:
         super().send(key, operation, **row)
@@ -58,6 +59,12 @@ class Books(Recorder):
     def arrival(self, key: str, operation: str, recipient: str, *row: Any) -> None:
         super().arrival(key, operation, recipient, *row)
         self.came.append((key, operation, recipient))
+
+    def wait(
+        self, what: Wait, *, user: str, message: str = "", sender: str = "", began: int, ended: int
+    ) -> None:
+        super().wait(what, user=user, message=message, sender=sender, began=began, ended=ended)
+        self.waits.append((what, user, message, sender, began, ended))
 
     def delivered(self, operation: str, took: int) -> None:
         super().delivered(operation, took)
@@ -295,56 +302,20 @@ def test_a_signal_is_found_wherever_it_arrives(ledger: Ledger, books: Books) -> 
         assert books.came.pop() == (key, SIGNAL, B)
 
 
-def wait(
-    ledger: Ledger, identity: str, *, sender: str = A, sent: int = 6, status: DeliveryStatus = "sent"
-) -> None:
-    """Learn that the target stored a message of `sent` to Bob."""
-    ledger.waits_for(
-        Message(id=identity, delivery=Delivery(status=status)), sender=sender, recipient=B, sent=sent
-    )
-
-
-def test_all_who_wrote_are_told_of_one_coming_online(ledger: Ledger, books: Books) -> None:
-    """One authenticate, many senders: each is owed their own messages, all sent by the same instant."""
+def test_what_waits_and_who_comes_are_facts_for_the_ledger(ledger: Ledger, books: Books) -> None:
+    """A message stored as sent, a coming, a going: each is a row, none of them owes anybody anything yet."""
     ledger.offline(B, 2, at=5)
-    for number in range(6):
-        wait(ledger, f"m{number}", sender=f"u{number % 3}")
+    for identity, status in (("m7", "sent"), ("m8", "delivered")):
+        message = Message(id=identity, delivery=Delivery(status=cast(DeliveryStatus, status)))
+        ledger.waits_for(message, sender=A, recipient=B, sent=6, settled=7)
+    ledger.perhaps_online(B, sent=7, at=8)
     ledger.online(B, 3, sent=8, at=9)
-    ledger.online(B, 4, sent=8, at=9)
-    told = sorted((row["recipient"], row["key"]) for row in books.sent)
-    assert told == sorted((f"u{number % 3}", f"delivered:m{number}") for number in range(6))
-    assert {(row["sender"], row["sent"]) for row in books.sent} == {(B, 8)}
-
-
-def test_who_came_while_a_message_was_being_stored_has_told_its_sender(ledger: Ledger, books: Books) -> None:
-    """The answer `sent` may be read after the recipient's coming online, and still came before it."""
-    ledger.offline(B, 2, at=5)
-    ledger.online(B, 3, sent=7, at=9)
-    wait(ledger, "m7", sent=6)
-    assert [(row["key"], row["sent"]) for row in books.sent] == [("delivered:m7", 7)]
-    ledger.offline(B, 3, at=10)
-    ledger.online(B, 4, sent=11, at=12)
-    assert len(books.sent) == 1
-
-
-def test_what_nobody_can_tell_is_not_claimed(ledger: Ledger, books: Books) -> None:
-    """Came and went while it was stored, or authenticated without an answer: nothing is due for certain."""
-    ledger.offline(B, 2, at=5)
-    ledger.online(B, 3, sent=7, at=9)
-    ledger.offline(B, 3, at=10)
-    wait(ledger, "m7", sent=6)
-    wait(ledger, "m8", sent=11)
-    ledger.perhaps_online(B)
-    ledger.online(B, 4, sent=20, at=21)
-    assert books.sent == []
-
-
-def test_whoever_wrote_to_somebody_absent_is_told_when_they_come(ledger: Ledger, books: Books) -> None:
-    """A message stored as sent is owed an update-chats once its recipient authenticates."""
-    ledger.offline(B, 2, at=5)
-    wait(ledger, "m7")
-    wait(ledger, "m8", status="delivered")
-    ledger.online(B, 3, sent=8, at=9)
+    assert books.waits[2:] == [
+        (Wait.WENT, B, "", "", 5, 5),
+        (Wait.STORED, B, "m7", A, 6, 7),
+        (Wait.PERHAPS, B, "", "", 7, 8),
+        (Wait.CAME, B, "", "", 8, 9),
+    ]
     update = ChatsUpdate(
         chats_map={
             "c": ChatUpdate(
@@ -354,8 +325,33 @@ def test_whoever_wrote_to_somebody_absent_is_told_when_they_come(ledger: Ledger,
         }
     )
     ledger.pushed("", update, A, 1, arrived=11, seen=11)
-    assert [(row["key"], row["recipient"]) for row in books.sent] == [("delivered:m7", A)]
     assert books.came == [("delivered:m7", PRESENCE, A)]
+
+
+def test_what_other_workers_sent_is_waited_for_unless_it_is_here(ledger: Ledger) -> None:
+    """Of what is owed elsewhere, what has come already and what is for nobody here is not waited for."""
+    ledger.pushed("", push("lt:r1:900 hello"), B, 2, arrived=3, seen=3)
+    owed = [("lt:r1:900", B, 10 * MS), ("lt:r1:901", B, 10 * MS), ("lt:r1:902", "stranger", 10 * MS)]
+    ledger.expect(owed, 4, 10 * MS)
+    assert ledger.outstanding(4, 10 * MS) == 1
+    ledger.pushed("", push("lt:r1:901 hello"), B, 2, arrived=5, seen=5)
+    assert ledger.outstanding(5, 10 * MS) == 0
+
+
+def test_what_is_for_people_of_other_workers_is_told(ledger: Ledger) -> None:
+    """A young message to somebody who is not here may still come there: key, recipient, what is left."""
+    key, _ = ledger.mark("hello")
+    ledger.sending(key, "stranger", sent=2 * MS)
+    say(ledger, sent=2 * MS)
+    assert ledger.owed_elsewhere(5 * MS, 10 * MS) == [(key, "stranger", 7 * MS)]
+    assert ledger.owed_elsewhere(12 * MS, 10 * MS) == []
+
+
+def test_no_two_workers_mark_a_message_alike(books: Books) -> None:
+    """Each takes its own numbers."""
+    ledgers = [Ledger(books, "r1", worker=worker, workers=3) for worker in range(3)]
+    keys = [each.mark("same")[0] for each in ledgers for _ in range(50)]
+    assert len(set(keys)) == 150
 
 
 def test_outstanding_counts_what_may_still_come(ledger: Ledger) -> None:
@@ -388,10 +384,11 @@ def test_a_second_copy_is_a_row_of_its_own(ledger: Ledger, books: Books) -> None
 
 
 def test_a_request_that_was_taken_back_is_waited_for_by_nobody(ledger: Ledger, books: Books) -> None:
-    """Its message is gone with it: the recipient's coming online brings no news of it."""
+    """Its message is gone with it."""
     asked = MessageData(chat=Chat(id="c"), message=Message(id="m9", delivery=Delivery(status="sent")))
-    ledger.offline(B, 2, at=2)
     call(ledger, "send-message-request", asked, sent=3)
     call(ledger, "cancel-message-request", ChatData(chat=Chat(id="c")), sent=5)
-    ledger.online(B, 3, sent=8, at=9)
-    assert PRESENCE not in {row["operation"] for row in books.sent}
+    assert [row[:4] for row in books.waits[2:]] == [
+        (Wait.STORED, B, "m9", A),
+        (Wait.WITHDRAWN, B, "m9", A),
+    ]

@@ -35,6 +35,8 @@ class Books:
     def join(self, _: object) -> int:
         return 7
 
+    def leave(self, _: object) -> None: ...
+
     def _sample(self, kind: Kind, operation: str, **row: Any) -> None:
         self.rows.append({"kind": kind, "operation": operation, **row})
 

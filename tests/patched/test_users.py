@@ -40,13 +40,13 @@ def senior(monkeypatch: pytest.MonkeyPatch) -> Senior:
         scenario=SimpleNamespace(client=SimpleNamespace(timeout_s=5), people=SimpleNamespace(pace=100_000)),
         turns=Desk(),
         arrivals=None,
-        manifest=SimpleNamespace(measured_from_ns=0),
+        steady_from=0,
         finishing=False,
         overlooked=0,
         seed=1,
         tag="t",
-        next_person=lambda: 0,
         known_person=lambda _: None,
+        next_person=lambda _: 0,
         join=lambda _: 7,
     )
     monkeypatch.setattr(Senior, "books", books, raising=False)
@@ -92,9 +92,9 @@ def test_nobody_leaves_before_everybody_is_there(senior: Senior) -> None:
     """A visit counts from the begin of the steady state for those who came before it."""
     senior._visit_began, senior._visit_lasts = 1, clock.SECOND
     assert not senior.visit_is_over()
-    senior.books.manifest.measured_from_ns = clock.now()
+    senior.books.steady_from = clock.now()
     assert not senior.visit_is_over()
-    senior.books.manifest.measured_from_ns = clock.now() - 2 * clock.SECOND
+    senior.books.steady_from = clock.now() - 2 * clock.SECOND
     assert senior.visit_is_over()
 
 
@@ -122,7 +122,7 @@ def test_who_has_an_account_signs_in_or_is_signed_in(senior: Senior) -> None:
     """With a password first, with a token at once; who comes after them signs up."""
     known = replace(person(1, "senior-0", type="senior", tag="t"), known=True)
     left = [known, replace(known, token="t0ken")]
-    senior.books.known_person = lambda kind: left.pop(0) if kind == "senior" and left else None  # type: ignore[method-assign]
+    senior.books.known_person = lambda user: left.pop(0) if left else None  # type: ignore[method-assign]
     senior._become_somebody()
     assert (senior.seen, senior.person.known) == ({"signed-out"}, True)
     senior.make_way()

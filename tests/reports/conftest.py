@@ -97,6 +97,14 @@ def rows() -> Callable[..., dict[str, dict[str, list[Any]]]]:
                 **{name: [1] * n for name in RESOURCES.names[2:]},
             },
             "wakeups": {"due": sent, "woken": [t + 100 for t in sent]},
+            "waits": {
+                "what": [1] * n,
+                "message": [""] * n,
+                "sender": [""] * n,
+                "user": ["u2"] * n,
+                "began": sent,
+                "ended": [t + 100 for t in sent],
+            },
         }
 
     return make

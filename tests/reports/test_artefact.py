@@ -268,7 +268,7 @@ def test_sealing_can_break_off_anywhere(folder: Path, fill: Fill, monkeypatch: p
             steps += 1
             continue
         break
-    assert steps == 14, "2 workers x 5 tables, 3 common ones, the manifest"
+    assert steps == 16, "2 workers x 6 tables, 3 common ones, the manifest"
     assert expected == content(Run.open(folder))
     assert list(folder.rglob("*.tmp")) == []
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from reports.artefact import Manifest
-from reports.sample import DELIVERIES, HISTOGRAMS, PARTS, Accepted, Fate, Kind, Outcome
+from reports.sample import DELIVERIES, HISTOGRAMS, PARTS, Accepted, Fate, Kind, Outcome, Wait
 
 README = (Path(__file__).parents[2] / "reports" / "README.md").read_text()
 TABLES = {**PARTS, "deliveries": DELIVERIES, "histograms": HISTOGRAMS}
@@ -64,6 +64,7 @@ def test_every_value_is_documented() -> None:
         ("samples", "kind", Kind),
         ("samples", "outcome", Outcome),
         ("sends", "accepted", Accepted),
+        ("waits", "what", Wait),
     ):
         meaning = next(cells[2] for cells in first_cells(table) if cells[0] == column)
         assert [int(value) for value in values] == [int(n) for n in re.findall(r"\b\d\b", meaning)]
