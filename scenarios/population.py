@@ -74,7 +74,7 @@ class Population(Struct, frozen=True, kw_only=True):
         tag = words.pop() if len(words) == 1 else self.tag
         left = {role: iter([each for each in accounts if each.role == role]) for role in KINDS.values()}
         found: dict[str, list[Person]] = {}
-        for kind, count in self.counts.items():
+        for kind, count in self.counts.items():  # seniors before lurkers
             some = zip(range(count), left[KINDS[kind]], strict=False)
             found[kind] = [_of(each, _numbered(seed, kind, rank, tag)) for rank, each in some]
         return found

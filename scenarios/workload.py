@@ -202,7 +202,7 @@ class Scenario(_Strict, frozen=True, kw_only=True):
         people = self.people
         # Of equals the first one, in this order.
         shares = {"lurker": people.lurker, "senior": people.senior, "volunteer": people.volunteer}
-        found = dict.fromkeys(shares, 0)
+        found = {"senior": 0, "volunteer": 0, "lurker": 0}
         for _ in range(users - 2 * len(self.rooms.devices)):
             found[max(shares, key=lambda kind: shares[kind] / (2 * found[kind] + 1))] += 1
         return found
