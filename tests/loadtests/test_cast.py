@@ -83,7 +83,13 @@ def test_a_seat_that_is_left_is_taken_by_somebody_else() -> None:
 def test_the_hash_is_of_all_that_makes_a_plan() -> None:
     """Another seed, scenario, schedule, number or mix of people is another plan."""
     base: dict[str, Any] = {"kinds": KINDS, "users": 30, "seed": 1, "scenario": "s", "arrivals": "a"}
-    others = [{"kinds": KINDS[2:]}, {"users": 31}, {"seed": 2}, {"scenario": "t"}, {"arrivals": "b"}]
+    others: list[dict[str, Any]] = [
+        {"kinds": KINDS[2:]},
+        {"users": 31},
+        {"seed": 2},
+        {"scenario": "t"},
+        {"arrivals": "b"},
+    ]
 
     def hashed(**change: Any) -> str:
         given = {**base, **change}
