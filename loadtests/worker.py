@@ -24,11 +24,13 @@ from loadtests.fleet import LEASE, Command, Duty, File, Hello, Phase, Snapshot, 
 from loadtests.master import MESSAGE
 from loadtests.order import plan_hash
 from loadtests.run import Run
+from loadtests.statement import Statement
 from reports.artefact import ArtefactError, create, read_manifest, release, seal
 from scenarios.workload import WorkloadError
 
 EXIT_USAGE, EXIT_INVALID = 2, 4
 FAREWELL_S = 3.0  # for a master to take notice of somebody who leaves
+MEND_S = 20.0  # the same, of one on another host: the link may be mended
 _POLL_S = 0.05
 
 _decode = msgspec.msgpack.Decoder(Command).decode
@@ -97,9 +99,15 @@ class Worker:
             phase=self._phase,
             plan_hash=self._plan,
             complaint=self._complaint,
-            statement=run.statement() if run else None,
+            statement=self._signed(run.statement()) if run else None,
             owed=run.owed_elsewhere() if run and self._phase == Phase.QUIET else [],
         )
+
+    def _signed(self, said: Statement) -> Statement:
+        """Add where this worker's rows are, for as long as its master has not got them."""
+        if self._own is not None:
+            said.worker.samples_at = f"{self._hello.host}:{self._own}"
+        return said
 
     # --- Hearing ---
 
@@ -191,12 +199,10 @@ class Worker:
             return
         if command is not None:
             run.listen(command.owed)
-        said = run.close()
+        said = self._signed(run.close())
         files: list[File] = []
-        if self._own is not None:
-            said.worker.samples_at = f"{self._hello.host}:{self._own}"
-            # Whoever goes early does not stay to be asked.
-            files = [] if self._leave_samples or command is None else listing(self._own)
+        if self._own is not None and command is not None and not self._leave_samples:
+            files = listing(self._own)  # whoever goes early does not stay to be asked
         self.run, self._phase = None, Phase.CLOSED
         self._last = Snapshot(
             seq=0,
@@ -260,7 +266,7 @@ class Worker:
             gevent.sleep(_POLL_S)
         self._close(None)
         final = self._duty.sent
-        give_up = clock.now() + clock.ns(FAREWELL_S)
+        give_up = clock.now() + clock.ns(MEND_S if self._own else FAREWELL_S)
         while self._duty.command.ack < final and clock.now() < give_up:
             gevent.sleep(_POLL_S)
         self._part(fetched=False)

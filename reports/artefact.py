@@ -234,16 +234,16 @@ def _sealed(
     given = ended_ns if ended_ns is not None else manifest.ended_ns or None
     found, ended = build_tables(folder, manifest, parts, ended_ns=given)
     workers = {worker.name: worker for worker in manifest.workers}
-    for name in [worker.name for worker in manifest.workers if not worker.closed]:
-        if (last := read_closing(folder, name)) is not None:
-            workers[name] = last  # its coordinator did not live to hear it
     for part in parts:
         worker = workers.get(part.worker)
         if worker is None:
             # Its coordinator never wrote it down: all that is known is what it left.
             own = [p for p in parts if p.worker == part.worker]
             worker = Worker(name=part.worker, pid=part.pid, closed=all(p.closed for p in own))
-            workers[part.worker] = worker
+        if (not worker.closed or part.worker not in workers) and (last := read_closing(folder, part.worker)):
+            last.last_words_ns = worker.last_words_ns  # its coordinator never heard what it said then
+            worker = last
+        workers[part.worker] = worker
     for name, worker in workers.items():
         worker.found = found.get(name, {})
     manifest.workers = sorted(workers.values(), key=lambda worker: worker.name)

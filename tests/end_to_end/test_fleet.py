@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import msgpack
+import msgspec
 import psutil
 import pytest
 import zmq
@@ -31,7 +31,8 @@ from tests.end_to_end.test_run import ACTIONS_OF, ask, free_port, options, the_r
 pytestmark = pytest.mark.end_to_end
 
 INVALID = 4
-KILLS = int(os.environ.get("TALKLOAD_KILLS", "2"))  # how often a worker is killed at a random moment
+KILLS = int(os.environ.get("TALKLOAD_KILLS", "1"))  # how often a worker is killed at a random moment
+STALL_S = 7 if KILLS == 1 else 10
 
 
 @contextmanager
@@ -120,25 +121,16 @@ def test_two_workers_whose_people_leave_slowly_and_the_server_keep_the_same_book
 
 
 def test_the_plan_is_the_seeds_whatever_the_number_of_workers(
-    talkload: Talkload, target: Target, scenario: Path, tmp_path: Path
+    target: Target, scenario: Path, tmp_path: Path
 ) -> None:
     """1, 2 and 4 workers: one hash of who comes with which dice, and one of when."""
-    seen = []
+    seen, looked_at = [], preflight(target)
     for number in (1, 2, 4):
         out = tmp_path / str(number)
-        what = [
-            str(scenario),
-            "--run-time",
-            "1s",
-            "--seed",
-            "5",
-            "--arrivals",
-            "30",
-            "--set",
-            "load.warm_up_s=2",
-        ]
-        more = ["--processes", str(number)] if number > 1 else []
-        talkload("run", *what, *more, "--no-page", *options(target, out))
+        where = ["--scenario", str(scenario), "--out", str(out), "--run-time", "1s", "--seed", "5"]
+        where += ["--set", "load.arrivals=30", "--set", "load.warm_up_s=0.1"]
+        fleet = generator.Fleet(processes=number) if number > 1 else None
+        generator.run(looked_at, where, on_second=lambda _: None, on_stop=lambda: None, fleet=fleet)
         manifest = the_run(out).manifest
         assert len(manifest.workers) == number
         assert manifest.arrivals
@@ -190,12 +182,12 @@ def test_without_their_master_workers_stop_within_five_seconds(
 
 
 def test_a_worker_that_stood_still_has_lost_its_lease(target: Target, scenario: Path, tmp_path: Path) -> None:
-    """Stopped for ten seconds, it comes back, ends, its record is whole; the run is invalid by its name."""
-    more = ["--processes", "2", "--run-time", "12s", "--no-page"]
+    """Stopped for longer, it comes back, ends, its record is whole; the run is invalid by its name."""
+    more = ["--processes", "2", "--run-time", f"{STALL_S + 2}s", "--no-page"]
     with under_way(str(scenario), *more, *options(target, tmp_path)) as process:
         victim = workers_of(tmp_path)[1]
         os.kill(victim["pid"], signal.SIGSTOP)
-        threading.Event().wait(10)
+        threading.Event().wait(STALL_S)
         os.kill(victim["pid"], signal.SIGCONT)
         said = ended_well_formed(process, (INVALID,))
     assert f"{victim['name']} ended early: it heard nothing of its master for 5 s" in said
@@ -237,7 +229,7 @@ def test_workers_elsewhere_bring_what_they_wrote_and_strangers_are_refused(
             with zmq.Context() as context, context.socket(zmq.DEALER) as stranger:
                 stranger.setsockopt(zmq.LINGER, 0)
                 stranger.connect(f"tcp://{place}")
-                junk = [b"", b"\xc1", b"x" * 57, msgpack.dumps(("quit", None, "x")), os.urandom(90)]
+                junk = [b"", b"\xc1", b"x" * 57, msgspec.msgpack.encode(("quit", None, "x")), os.urandom(90)]
                 for number in range(strangers):
                     stranger.send(junk[number % len(junk)])
                 stranger.send_multipart([b"one", b"two"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -81,12 +82,18 @@ def test_a_seat_that_is_left_is_taken_by_somebody_else() -> None:
 
 def test_the_hash_is_of_all_that_makes_a_plan() -> None:
     """Another seed, scenario, schedule, number or mix of people is another plan."""
-    base: dict[str, object] = {"kinds": KINDS, "users": 30, "seed": 1, "scenario": "s", "arrivals": "a"}
-    others = [{"kinds": KINDS[2:]}, {"users": 31}, {"seed": 2}, {"scenario": "t"}, {"arrivals": "b"}]
+    base: dict[str, Any] = {"kinds": KINDS, "users": 30, "seed": 1, "scenario": "s", "arrivals": "a"}
+    others: list[dict[str, Any]] = [
+        {"kinds": KINDS[2:]},
+        {"users": 31},
+        {"seed": 2},
+        {"scenario": "t"},
+        {"arrivals": "b"},
+    ]
 
-    def hashed(**change: object) -> str:
+    def hashed(**change: Any) -> str:
         given = {**base, **change}
-        return plan_hash(given.pop("kinds"), given.pop("users"), **given)  # type: ignore[arg-type]
+        return plan_hash(given.pop("kinds"), given.pop("users"), **given)
 
     assert hashed() == hashed()
     assert len({hashed(), *(hashed(**change) for change in others)}) == 6

@@ -21,8 +21,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from reports import artefact
-from reports.artefact import ArtefactError, Manifest, PartWriter, Run, create, seal
+from reports.artefact import ArtefactError, Manifest, PartWriter, Run, Worker, create, seal
 from reports.histogram import bucket_of
+from reports.parts import write_closing
 from reports.sample import DELIVERIES, HISTOGRAMS, PARTS, Outcome
 
 Maker = Callable[..., Manifest]
@@ -478,3 +479,20 @@ def test_flipped_bits_are_refused_or_harmless(sealed: Path) -> None:
                 getattr(Run.open(sealed), name.split("/")[0])()
         path.write_bytes(whole)
     assert len(Run.open(sealed).samples()) == 3
+
+
+def test_a_worker_whose_coordinator_died_is_known_by_what_it_left(folder: Path, fill: Fill) -> None:
+    """Its closing statement is taken for what it says; without one it has not closed its record."""
+    for name in ("w1", "w2"):
+        fill(folder, name, close=False).close()
+    said = Worker(name="w1", pid=7, closed=True, rows={"samples": 3}, left="it heard nothing")
+    write_closing(folder, said)
+    artefact.release(folder)
+    one, two = Run.open(folder, recover=True).manifest.workers
+    assert (one.rows, one.left, one.closed, one.found["samples"]) == (
+        {"samples": 3},
+        "it heard nothing",
+        True,
+        3,
+    )
+    assert (two.rows, two.left) == ({}, "")
