@@ -94,6 +94,16 @@ class Frames:
         frame = frame.assign(lag=frame["woken"] - frame["due"])
         return frame[self._under_load(frame["due"])]
 
+    @cached_property
+    def presence(self) -> pd.DataFrame:
+        """One row per socket that came online or went offline, in order of `at`."""
+        return _pandas(self._run.presence()).sort_values("at", kind="stable")
+
+    @cached_property
+    def events(self) -> list[dict[str, Any]]:
+        """What happened to the run itself, each with `kind` and `at_ns`."""
+        return self._run.events()
+
     def _under_load(self, at: pd.Series[Any]) -> pd.Series[bool]:
         """Tell what is of the time between warm-up and drain; where that is less than half, the warm-up too.
 

@@ -129,6 +129,7 @@ class Report:
     def timeline(self) -> Html:
         """Return the run second by second and, of an open one, what was planned and what came of it."""
         drawn = charts.timeline(self.frames)._repr_html_()
+        drawn += self.section("storms") if self.verdict.storms else ""
         if self.verdict.arrivals is not None:
             chart = arriving.arrivals(self.frames)
             drawn += self.section("arrivals") + (self.titled("arrivals", chart) if chart else "")

@@ -70,6 +70,7 @@ def summary_lines(verdict: Verdict) -> list[str]:
         *above,
         totals_line(verdict),
         *arrivals_lines(verdict),
+        *(each.sentence for each in verdict.storms),
         instrument_line(verdict),
         *_verdict_lines(verdict),
     ]
@@ -91,6 +92,7 @@ def summary(verdict: Verdict) -> RenderableType:
         *map(Text, coverage_lines(verdict)),
         Text(totals_line(verdict), style="dim"),
         *(Text(line, style="dim") for line in arrivals_lines(verdict)),
+        *(Text(each.sentence) for each in verdict.storms),
         Text(instrument_line(verdict), style="dim"),
         Text(first, style=COLOURS[verdict.verdict]),
         *map(Text, rest),
@@ -119,7 +121,8 @@ def totals_line(verdict: Verdict) -> str:
     totals = verdict.totals
     errors = fmt_share(totals.errors.value if totals.errors else None)
     return (
-        f"{fmt_count(totals.users)} users, {fmt_span(totals.duration)}:"
+        f"{fmt_count(totals.users)} users, {fmt_span(totals.duration)}, measured in the steady state's"
+        f" {fmt_span(totals.measured)}:"
         f" {fmt_rate(totals.request_rate)} requests,"
         f" {fmt_rate(totals.delivery_rate)} deliveries, {fmt_count(totals.lost)} lost, errors {errors}"
     )

@@ -31,16 +31,18 @@ from analysis.figures import (
     Stamping,
     Totals,
 )
-from analysis.formats import fmt_count, fmt_span
+from analysis.formats import fmt_count, fmt_share, fmt_span
 from analysis.frames import Frames
 from analysis.objectives import Objective, State
 from analysis.outages import Outage, outages
+from analysis.storms import Storm, planned, storms
 from analysis.validity import Rule
 from reports.manifest import Arrivals, OtherClock, write_json
 from scenarios.slo import COUNTS
 
 if TYPE_CHECKING:
     from reports.artefact import Run
+    from reports.manifest import Manifest
 
 SCHEMA = 4
 FILE = "verdict.json"
@@ -83,6 +85,7 @@ class Verdict(Struct, frozen=True):
     worker_pairs: list[PairFigures]
     bad_deliveries: list[BadDelivery]
     outages: list[Outage]
+    storms: list[Storm]  # that the scenario called for
     resources: Resources
     stamping: Stamping
     coverage: Coverage
@@ -104,8 +107,11 @@ def judge_frames(frames: Frames) -> Verdict:
     rules = validity.rules(manifest, stamping, resources, operations, ledger, frames.wakeups)
     found = objectives.judge(frames, totals)
     partial = manifest.status != "complete"
-    away = outages(frames)
-    word = decide(totals, rules, found, unreachable=_unreachable(operations, totals), partial=partial)
+    away, stormed = outages(frames), storms(frames)
+    lacking = _lacking(manifest, planned(frames) - len(stormed))
+    word = decide(
+        totals, rules, found, unreachable=_unreachable(operations, totals), partial=partial or bool(lacking)
+    )
     return Verdict(
         schema=SCHEMA,
         run=manifest.id,
@@ -114,7 +120,10 @@ def judge_frames(frames: Frames) -> Verdict:
         exit_code=word.exit_code,
         partial=partial,
         reason=manifest.reason or "",
-        sentences=sentences(word, totals, rules, found, partial=partial, reason=manifest.reason or ""),
+        sentences=[
+            *lacking,
+            *sentences(word, totals, rules, found, partial=partial, reason=manifest.reason or ""),
+        ],
         warnings=[each.sentence for each in away] + [rule.sentence for rule in rules if rule.warning],
         validity=rules,
         objectives=found,
@@ -128,10 +137,29 @@ def judge_frames(frames: Frames) -> Verdict:
         worker_pairs=clocks.pairs(frames),
         bad_deliveries=figures.bad_deliveries(frames),
         outages=away,
+        storms=stormed,
         resources=resources,
         stamping=stamping,
         coverage=figures.coverage(frames),
     )
+
+
+def _lacking(manifest: Manifest, storms: int) -> list[str]:
+    """Return what a run lacks that came to its end: nothing can be concluded without a steady state."""
+    said = []
+    if manifest.status == "complete" and not manifest.measured_from_ns:
+        online, users = manifest.connected, manifest.users
+        said.append(
+            f"No steady state: at most {fmt_count(online)} of {fmt_count(users)} people"
+            f" ({fmt_share(online / users if users else None)}) were online at the same time, so the warm-up"
+            " never ended. Give it longer (--run-time, load.warm_up_s), or see why the others were not."
+        )
+    if manifest.status == "complete" and storms > 0:
+        said.append(
+            f"{fmt_count(storms)} of the scenario's storms did not come: give the run longer (--run-time), or"
+            " see in events.jsonl why one failed."
+        )
+    return said
 
 
 def decide(

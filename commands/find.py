@@ -101,7 +101,7 @@ def _begin(scenario: str, out: Path, **how: Any) -> Finding:
         scenario, plan.hash(), by, how["settings"], how["target"], how["socket"], how["ca"], how["seed"],
         how["step_time"], how["max_time"],
     )  # fmt: skip
-    _source(asked)  # what is wrong with it is said before there is a folder
+    _source(asked, plan)  # what is wrong with it is said before there is a folder
     return find.Finding(new_folder(out, plan.name), asked, State(settings))
 
 
@@ -113,15 +113,15 @@ def _plan(asked: Asked) -> tuple[Scenario, Source]:
     plan = workload.load(asked.scenario, asked.settings)
     if plan.hash() != asked.hash:
         raise FindError(f"{plan.file}: it is not the scenario any more that the search was begun with")
-    return plan, _source(asked)
+    return plan, _source(asked, plan)
 
 
-def _source(asked: Asked) -> Source:
+def _source(asked: Asked, plan: Scenario) -> Source:
     from loadtests.campaign import Source
 
     if not asked.target:
         serve = (sys.executable, "-P", "-m", "talkamie.server", "--port", "0", "--exit-with-parent")
-        return Source("target", None, serve)
+        return Source("target", None, (*serve, *plan.serve_options()))
     return Source.parse("target", asked.target, asked.socket, asked.ca)
 
 

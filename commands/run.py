@@ -12,7 +12,9 @@ import click
 from commands.common import INVALID, RUNS, Seconds, fail, finite, in_place, load_options, plain_errors, tell
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from rich.console import Console
 
     from loadtests.generator import Fleet
     from loadtests.target import Server, Target
@@ -37,6 +39,11 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--out", type=click.Path(path_type=Path), default=RUNS, show_default=True, help="Gets a folder per run."
+)
+@click.option(
+    "--accounts",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File of existing accounts, CSV or JSON lines: nobody signs up.",
 )
 @click.option("--target", help="https address; default: start the reference server.")
 @click.option("--socket", help="wss address of the same target.")
@@ -74,6 +81,7 @@ def run(
     settings: tuple[str, ...],
     seed: int,
     out: Path,
+    accounts: Path | None,
     target: str | None,
     socket: str | None,
     ca: str | None,
@@ -93,9 +101,10 @@ def run(
     locust_options: tuple[str, ...],
 ) -> None:
     """Run SCENARIO (a name, or a file *.toml) and judge it. What follows -- goes to Locust."""
+    import msgspec
     from rich.console import Console
 
-    from loadtests import generator
+    from loadtests import generator, population
     from loadtests.live import LiveView
     from scenarios import workload
 
@@ -116,13 +125,18 @@ def run(
             raise click.UsageError(
                 "--plain is for the reference server; a target says by its address what it is"
             )
-    users, seconds = users or plan.load.users, run_time or plan.load.run_time_s
-    with plain_errors():
+        users, seconds = users or plan.load.users, run_time or plan.load.run_time_s
+        people = population.plan(plan, users, str(accounts or ""))
         _fits(users, fleet)
     options = load_options(scenario, out, users, spawn_rate or plan.load.spawn_rate, seconds)
     options += ["--seed", str(seed), *(word for each in settings for word in ("--set", each))]
     console = Console(stderr=as_json)
-    with plain_errors(), _target(target, socket, ca, private=allow_private, plain=plain) as found:
+    server = [*plan.serve_options(), *(["--plain"] if plain else [])]
+    with plain_errors(), _target(target, socket, ca, server, private=allow_private) as found:
+        with _progress(console) as show:
+            connections = plan.population.connections
+            population.prepare(found, people, connections=connections, seed=seed, on_progress=show)
+        options += ["--population", msgspec.json.encode(people).decode()]
         console.print(
             f"{plan.name}: {users} people for {seconds:g} s against {found.https} and {found.wss}",
             highlight=False,
@@ -187,8 +201,19 @@ def _place(text: str, option: str, port: int) -> tuple[str, int]:
 
 
 @contextmanager
+def _progress(console: Console) -> Iterator[Callable[[int, int], None]]:
+    """Show how far the preparing has come, for as long as it takes."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("accounts and connections", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
 def _target(
-    https: str | None, wss: str | None, ca: str | None, *, private: bool, plain: bool
+    https: str | None, wss: str | None, ca: str | None, server_options: list[str], *, private: bool
 ) -> Iterator[Target]:
     """Give the target that was asked for, looked at; the reference server ends when the block does."""
     from loadtests import target as targets
@@ -198,7 +223,7 @@ def _target(
         if https and wss:
             found = targets.address(https, wss, ca, private=private)
         else:
-            server = targets.Server(*(["--plain"] if plain else []))
+            server = targets.Server(*server_options)
             found = server.ready()
         yield targets.preflight(found)
     finally:

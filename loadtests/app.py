@@ -20,7 +20,7 @@ from loadtests.keys import CALL, CHAT, SIGNAL
 from loadtests.link import Connected, Link, LinkError, NoAnswer, Received
 from loadtests.stream import Opened
 from reports.sample import Accepted, Kind, Outcome
-from scenarios.actor import Answer, Finished, Refused, Unanswered
+from scenarios.actor import Answer, Cut, Finished, Refused, Unanswered
 from talkamie.contract import (
     ALL_OPERATIONS,
     FIRST_PING_S,
@@ -223,6 +223,7 @@ class App(LocustUser):
         """Take the socket off the page: from here on nothing is due on it. None where there is none."""
         link, self._link = self._link, None
         if link is not None and not link.ended and self.user.id is not UNSET:
+            self.books.went_offline(self.number)
             self.books.ledger.offline(self.user.id, self._socket, at=clock.now())
         return link
 
@@ -253,7 +254,7 @@ class App(LocustUser):
             error=error,
         )
         if outcome is not Outcome.OK:
-            raise Unanswered(f"{operation}: {error}")
+            raise Cut(f"{operation}: {error}")
         if isinstance(frame, SendSignal):
             self._owes(key, SIGNAL, self._partner(frame.chat_id), intended or sent, sent, sent)
 
@@ -373,19 +374,22 @@ class App(LocustUser):
         on_send: Callable[[int], None] | None = None,
         expect: tuple[int, ...] = (),
     ) -> Received:
-        """Do one wss request. Raises Refused or Unanswered."""
+        """Do one wss request. Raises Refused or Unanswered, Cut if the socket broke."""
         self.leave_if_finished()
         link, operation = self._link, f"wss.{frame.action}"
         if link is None:
             raise Unanswered(f"{operation}: no socket")
         timeout = self.books.scenario.client.timeout_s
-        received = self.attempt(
-            Kind.SOCKET,
-            operation,
-            self._take_intended(),
-            lambda: link.request(frame, timeout=timeout, where=where, on_send=on_send),
-            expect=expect,
-        )
+        try:
+            received = self.attempt(
+                Kind.SOCKET,
+                operation,
+                self._take_intended(),
+                lambda: link.request(frame, timeout=timeout, where=where, on_send=on_send),
+                expect=expect,
+            )
+        except Unanswered as failure:
+            raise Cut(str(failure)) if link.ended else failure from None
         assert received is not None
         return received
 
@@ -499,6 +503,7 @@ class App(LocustUser):
         self.books.refused(f"wss.{action}", f"status {status}", str(frame.error or frame.message or ""))
 
     def _on_cut(self, code: int, reason: str) -> None:
+        self.books.went_offline(self.number)
         if self.user.id is not UNSET:
             self.books.ledger.offline(self.user.id, self._socket, at=clock.now())
         self.books.event("socket-lost", user=self.number, code=code, reason=reason)

@@ -25,6 +25,7 @@ from loadtests.master import Master, MasterError
 from loadtests.order import ALONE, Order, plan_hash
 from loadtests.recorder import Second
 from loadtests.run import Run
+from loadtests.storm import schedule
 from loadtests.target import Target
 from reports.artefact import ArtefactError, imbalance
 from scenarios import workload
@@ -144,8 +145,10 @@ class Soloist(Conductor):
     def _settled(self, users: int) -> None:
         assert self._run is not None
         now = self._run.steady_from = clock.now()
+        run, storms = self._run, self._scenario.storm.at_s
         self._head.steady(now, users)
-        self._run.arrive_from(now)
+        schedule(storms, run.folder, self._target.test, over=lambda: run.finishing)
+        run.arrive_from(now)
 
     def _ends(self) -> None:
         if self._run is not None and self._run.aborted:
@@ -154,7 +157,10 @@ class Soloist(Conductor):
 
     def _show(self, second: Second) -> None:
         feed(self._environment.stats, second)
-        if self._live and (run := self._run) is not None:
+        run = self._run
+        if run is not None:
+            self._head.online(run.online)
+        if self._live and run is not None:
             phase = self._head.phase(stopping=run.finishing)
             self.say(statement.picture([run.statement()], elapsed_s=self._head.elapsed_s(), phase=phase))
 

@@ -1,8 +1,11 @@
-"""The open model: each arrival of the plan is handed to a virtual user who has nothing to do, when it is due.
+"""Whose turn it is to begin something, and when: the source of all that people begin of their own accord.
 
+The open model: each arrival of the plan is handed to a virtual user who has nothing to do, when it is due.
 Nobody waits for the target to send the next one. An arrival that finds nobody free waits for the first who
 is, its intended instant unmoved, so that the wait is in the response time. So many may wait; what comes
 after that is dropped, which makes the run invalid: its figures would lack the worst of it.
+
+The closed model: whoever has nothing to do looks around, and begins when that is over.
 """
 
 from __future__ import annotations
@@ -26,11 +29,35 @@ class Taker(Protocol):
     number: int
 
     def arrive(self, due: int) -> None:
-        """Begin with what was intended to begin at `due`."""
+        """Begin with what is intended to begin at `due`."""
+
+    def look_around(self) -> int:
+        """Return when a look around that begins now is over."""
+
+
+class Turns(Protocol):
+    """Who is told of those who have nothing to do."""
+
+    def idle(self, taker: Taker) -> None:
+        """Somebody has nothing to do."""
+
+    def busy(self, taker: Taker) -> None:
+        """Somebody has something else to do, or has begun what was handed to them."""
+
+
+class ThinkTimes:
+    """The closed model."""
+
+    def idle(self, taker: Taker) -> None:
+        """See Turns."""
+        taker.arrive(taker.look_around())
+
+    def busy(self, taker: Taker) -> None:
+        """See Turns."""
 
 
 class Dispatcher:
-    """Follows a plan once it has begun. Greenlets only."""
+    """The open model: follows a plan once it has begun. Greenlets only."""
 
     def __init__(self, plan: Plan, recorder: Recorder, *, waiting: int, on_drop: Callable[[], None]) -> None:
         self._plan, self._recorder, self._room, self._on_drop = plan, recorder, waiting, on_drop
@@ -74,7 +101,7 @@ class Dispatcher:
             self._idle[taker] = None
 
     def busy(self, taker: Taker) -> None:
-        """Somebody has something else to do, or has taken what was handed to them."""
+        """See Turns."""
         self._idle.pop(taker, None)
 
     def phases(self, *, ahead: int) -> list[Phase]:

@@ -52,8 +52,13 @@ class Head:
         self.manifest.workers = list(workers)
         book.write_manifest(self.folder, self.manifest)
 
+    def online(self, users: int) -> None:
+        """So many are online now."""
+        self.manifest.connected = max(self.manifest.connected, users)
+
     def steady(self, at: int, users: int) -> None:
-        """Everybody has been online: what begins from here on is judged."""
+        """Everybody is online: what begins from here on is judged, and storms are on their way."""
+        self.online(users)
         self.manifest.measured_from_ns = at
         book.append_event(self.folder, "steady", at, users=users)
         book.write_manifest(self.folder, self.manifest)  # whoever reads a killed run must know it too
@@ -83,7 +88,6 @@ class Head:
         ended = clock.now()
         final = self.manifest
         steady_from = final.measured_from_ns or stopped
-        final.measured_from_ns = steady_from
         final.phases = [
             book.Phase(name="warm-up", from_ns=final.origin_ns, to_ns=steady_from),
             book.Phase(name="steady", from_ns=steady_from, to_ns=stopped),

@@ -18,7 +18,7 @@ import msgspec
 from locust import events
 from locust.env import Environment
 
-from loadtests import channel
+from loadtests import channel, population
 from loadtests import target as targets
 from loadtests.app import App
 from loadtests.cast import Casting, Dispatcher, Kind
@@ -32,6 +32,7 @@ from loadtests.users import Host, Lurker, Senior, Volunteer, Writer
 from loadtests.worker import Worker
 from scenarios import workload
 from scenarios.people import Habits
+from scenarios.population import Population
 
 __all__ = ["Host", "Lurker", "Senior", "Volunteer", "Writer"]
 
@@ -79,6 +80,7 @@ def _options(parser: Any) -> None:
     parser.add_argument(
         "--own-disk", action="store_true", help="of a worker: don't write to the master's folder", **hidden
     )
+    parser.add_argument("--population", default="", help="who has an account already, as JSON", **hidden)
     parser.add_argument("--live", action="store_true", help="print one line of JSON a second", **hidden)
 
 
@@ -95,15 +97,18 @@ def _prepare(environment: Environment, **_: Any) -> None:
         )
     try:
         scenario = workload.load(options.scenario, options.set)
-        target = _target(options)
+        target = _target(options, scenario)
         tls = targets.tls_context(target)
+        if scenario.storm.at_s and not target.test:
+            refuse(EXIT_USAGE, "a storm needs a target with test endpoints: talkload serve --test-endpoints")
+        options.num_users = options.num_users or scenario.load.users
+        if complaint := scenario.misfit(options.num_users):
+            refuse(EXIT_USAGE, complaint)
+        people = _population(options, scenario, target)
     except (workload.WorkloadError, targets.AddressError) as error:
         refuse(EXIT_USAGE, str(error))
     except targets.TargetError as error:
         refuse(EXIT_UNUSABLE, str(error))
-    options.num_users = options.num_users or scenario.load.users
-    if complaint := scenario.misfit(options.num_users):
-        refuse(EXIT_USAGE, complaint)
     options.spawn_rate = options.spawn_rate or scenario.load.spawn_rate
     seconds = options.run_time = options.run_time or int(scenario.load.run_time_s)
     if scenario.load.arrivals:
@@ -117,7 +122,7 @@ def _prepare(environment: Environment, **_: Any) -> None:
 
     def order(users: int) -> Order:
         tag = secrets.token_hex(4)
-        return Order(tag=tag, seed=options.seed, seconds=seconds, kinds=kinds, users=users)
+        return Order(tag=tag, seed=options.seed, seconds=seconds, kinds=kinds, users=users, population=people)
 
     conductor: Conductor
     if options.master:
@@ -142,12 +147,24 @@ def _secret(path: str) -> str:
         refuse(EXIT_USAGE, str(error))
 
 
-def _target(options: Any) -> targets.Target:
+def _population(options: Any, scenario: workload.Scenario, target: targets.Target) -> Population:
+    """Return who has an account; nobody has prepared them where no command has started us."""
+    if options.population:
+        return msgspec.json.decode(options.population, type=Population)
+    if not scenario.population.accounts:
+        return Population()
+    people = population.plan(scenario, options.num_users)
+    connections = scenario.population.connections
+    population.prepare(target, people, connections=connections, seed=options.seed)
+    return people
+
+
+def _target(options: Any, scenario: workload.Scenario) -> targets.Target:
     if options.looked_at:
         return msgspec.json.decode(options.looked_at, type=targets.Target)
     if options.target or options.socket:
         return targets.preflight(_address(options))
-    server = targets.Server()
+    server = targets.Server(*scenario.serve_options())
     atexit.register(server.stop)
     return targets.preflight(server.ready())
 

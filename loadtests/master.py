@@ -22,6 +22,7 @@ from loadtests.head import Head
 from loadtests.health import every_second
 from loadtests.order import Order, plan_hash
 from loadtests.statement import Statement
+from loadtests.storm import schedule
 from loadtests.target import Target
 from reports import manifest as book
 from scenarios.workload import Scenario
@@ -177,9 +178,12 @@ class Master:
         if head is None:
             return
         settled = sum(each.live.settled for each in self._said())
+        head.online(settled)
         if self._users and settled >= self._users and not self._crew.steady_ns and not self._stopped:
             self._crew.steady_ns = now
             head.steady(now, settled)
+            storms, test = self._scenario.storm.at_s, self._target.test
+            schedule(storms, head.folder, test, over=lambda: head is not self._head or bool(self._stopped))
             self._arrivals_begin(head)
         aborted = next((each.aborted for each in self._said() if each.aborted), None)
         if aborted and not head.manifest.aborted and not self._stopped:

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from loadtests import cast
 from loadtests.pacing import Plan, plan
+from scenarios.population import Population
 from scenarios.workload import Scenario
 
 ALONE = "local"
@@ -26,6 +27,7 @@ class Order(Struct, kw_only=True, frozen=True):
     name: str = ALONE
     worker: int = 0  # of `workers`, counted from 0
     workers: int = 1
+    population: Population = Population()  # who has an account already, of all workers together
 
 
 def arrivals(scenario: Scenario, order: Order) -> Plan | None:

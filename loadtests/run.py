@@ -19,7 +19,7 @@ import msgspec
 from loadtests import cast, channel, clock, head
 from loadtests.abort import Watch
 from loadtests.clocksync import Prober
-from loadtests.dispatch import Dispatcher
+from loadtests.dispatch import Dispatcher, ThinkTimes, Turns
 from loadtests.fanout import Ledger
 from loadtests.health import Health, every_second
 from loadtests.order import Order, arrivals
@@ -31,6 +31,7 @@ from loadtests.wire import engine
 from reports import manifest as book
 from reports.parts import PartWriter, write_closing
 from reports.sample import PARTS
+from scenarios.people import Person
 from scenarios.workload import Scenario
 
 _DRAIN_POLL_S = 0.02
@@ -52,9 +53,10 @@ class Run:
     def __init__(
         self, order: Order, scenario: Scenario, target: Target, tls: ssl.SSLContext | None, folder: Path
     ) -> None:
-        """Open the books in a run's folder. Raises reports' ArtefactError."""
+        """Open the books in a run's folder. Raises reports' ArtefactError, WorkloadError."""
         self.order, self.scenario, self.target, self.tls, self.folder = order, scenario, target, tls, folder
-        self.seed, self.tag = order.seed, order.tag
+        self.seed, self.tag = order.seed, order.population.tag or order.tag
+        self._known = order.population.people(order.seed)
         self.finishing = False
         self.steady_from = 0
         self.strange = 0  # frames that are not of the contract
@@ -66,7 +68,7 @@ class Run:
         self._seats = cast.Seats(order.kinds, order.worker, order.workers)
         self._sockets = 0
         self._people: dict[Participant, cast.Seat] = {}
-        self._online_once: set[int] = set()
+        self._online: set[int] = set()
         self._spawned = 0
         self._refusals: Counter[tuple[str, str]] = Counter()
         self._steps: list[int] = []
@@ -77,6 +79,7 @@ class Run:
         self.health = Health(self.recorder, 0 if order.worker else target.pid, engine())
         self.deadline = clock.ns(scenario.client.delivery_deadline_s)
         self.arrivals = self._dispatcher()
+        self.turns: Turns = self.arrivals or ThinkTimes()
         self.on_settled: Callable[[int], object] = lambda _: None
         self.on_end: Callable[[], object] = lambda: None  # called when it is over by its own rules
         self.aborted: book.Aborted | None = None
@@ -139,24 +142,42 @@ class Run:
         """Return the number of the room of an occupant."""
         return self._people[user].place.rank % len(self.scenario.rooms.devices)
 
+    def known_person(self, user: Participant) -> Person | None:
+        """Return who has an account already and this user's seat, None where there is nobody or was one."""
+        seat = self._people[user]
+        known = self._known.get(seat.place.kind.lower(), [])
+        if seat.before or seat.place.rank >= len(known):
+            return None
+        seat.person()
+        return known[seat.place.rank]
+
     def next_socket(self) -> int:
         """Return the number of the next socket."""
         self._sockets += 1
         return self._sockets
 
     def spawned(self, users: int) -> None:
-        """Every virtual user has been started; the run is steady once each has been online."""
+        """Every virtual user has been started; the run is steady once all are online at the same time."""
         self._spawned = users
         self._settle_in()
 
     def arrived_online(self, user: int) -> None:
         """A virtual user is online."""
-        self._online_once.add(user)
+        self._online.add(user)
         self._settle_in()
 
+    def went_offline(self, user: int) -> None:
+        """A virtual user is not online any more."""
+        self._online.discard(user)
+
+    @property
+    def online(self) -> int:
+        """Return how many virtual users are online."""
+        return len(self._online)
+
     def _settle_in(self) -> None:
-        if self._spawned and len(self._online_once) >= self._spawned and not self.steady_from:
-            self.on_settled(len(self._online_once))
+        if self._spawned and len(self._online) >= self._spawned and not self.steady_from:
+            self.on_settled(len(self._online))
 
     # --- Keeping the books ---
 
@@ -235,7 +256,7 @@ class Run:
             overlooked=self.overlooked,
             live=Live(
                 users=len(self._people),
-                settled=len(self._online_once),
+                settled=len(self._online),
                 online=self.ledger.people,
                 windows=self.recorder.windows(),
                 counts=dict(self.recorder.counts),

@@ -40,7 +40,7 @@ class Live(Struct, kw_only=True):
     """What the live view shows of a worker."""
 
     users: int = 0
-    settled: int = 0  # users that have been online
+    settled: int = 0  # users that are online
     online: int = 0
     windows: dict[str, Window] = {}
     counts: dict[str, int] = {}

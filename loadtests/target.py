@@ -164,7 +164,7 @@ def preflight(target: Target) -> Target:
         target.wss,
         target.ca,
         target.pid,
-        target.test,
+        target.test or _test_address(health),
         version=str(health.get("version", "")),
         stage=str(health.get("stage", "")),
         faults=bool(health.get("faults", False)),
@@ -213,6 +213,16 @@ def _health(client: httpx.Client, target: Target) -> dict[str, Any]:
         return said if isinstance(said, dict) else {}
     except (httpx.HTTPError, ValueError):
         return {}
+
+
+def _test_address(health: dict[str, Any]) -> str:
+    """Return where a server says that its test endpoints are; elsewhere than on this machine is nowhere."""
+    told = str(health.get("test", ""))
+    try:
+        parts = urlsplit(told)
+        return told if parts.scheme == "http" and is_loopback(parts.hostname or "") else ""
+    except ValueError:
+        return ""
 
 
 def _not_the_api(url: str, status: int) -> str:

@@ -25,6 +25,7 @@ from scenarios.actor import CallNews, Cut, Event, Finished
 from scenarios.journeys import rooms
 from scenarios.people import PAUSES, Habits, dice, person
 from talkamie.contract import (
+    ANONYMOUS_TOKEN,
     RECEIPT_DEBOUNCE_S,
     Alert,
     CallData,
@@ -56,11 +57,14 @@ class VirtualUser(App):
 
     def _become_somebody(self) -> None:
         books = self.books
-        self.person = person(books.seed, books.next_person(self), type=self.kind, tag=self.tag)
+        self.person = books.known_person(self) or person(
+            books.seed, books.next_person(self), type=self.kind, tag=self.tag
+        )
+        self.api.token = self.person.token or ANONYMOUS_TOKEN
         self.rng = dice(self.person)
         self.user = User()
         self.chats: dict[str, Chat] = {}
-        self.seen: set[str] = set()
+        self.seen: set[str] = {"signed-out"} if self.person.known and not self.person.token else set()
         self.withdrawn: set[str] = set()
         self._inbox: deque[Event] = deque(maxlen=_INBOX)
         self._open_chat = ""
@@ -68,7 +72,7 @@ class VirtualUser(App):
         self._news: deque[CallNews] = deque(maxlen=_INBOX)
         self._unread: list[Message] = []
         self._receipt_due = 0
-        self._visit_ends = 0
+        self._visit_began = self._visit_lasts = 0
         self._due = 0  # of an arrival that was handed to us
 
     @task
@@ -103,7 +107,7 @@ class VirtualUser(App):
         self._inbox = deque((e for e in self._inbox if not isinstance(e, CallData)), maxlen=_INBOX)
         self._news.clear()  # no phone rings on a page that was not there
         super().open_socket()
-        self._visit_ends = clock.now() + clock.ns(self._draw("visit"))
+        self._visit_began, self._visit_lasts = clock.now(), clock.ns(self._draw("visit"))
 
     def wake(self) -> None:
         """See App."""
@@ -196,19 +200,18 @@ class VirtualUser(App):
         return self._inbox.popleft() if self._inbox else None
 
     def await_turn(self) -> Event | None:
-        """See Actor. In an open model the arrival's instant is when the journey should have begun."""
-        arrivals = self.books.arrivals
-        if arrivals is None:
-            return self.attend("look")
-        self._intended = 0  # the journey before this one may have begun nothing
+        """See Actor. The instant of one's turn is when the journey should have begun."""
+        self._intended = self._due = 0  # the journey before this one may have begun nothing
         if self._inbox:
             return self._inbox.popleft()
-        arrivals.idle(self)
+        turns = self.books.turns
+        turns.idle(self)
         try:
-            self._rest(_FOR_EVER_S, lambda: bool(self._due or self._inbox))
+            left = (self._due - clock.now()) / clock.SECOND if self._due else _FOR_EVER_S
+            self._rest(left, lambda: bool(self._inbox) or 0 < self._due <= clock.now())
         finally:
-            arrivals.busy(self)
-        if not self._due:
+            turns.busy(self)
+        if self._inbox and not 0 < self._due <= clock.now():
             return self._inbox.popleft()
         self._intended, self._due = self._due, 0
         return None
@@ -218,9 +221,28 @@ class VirtualUser(App):
         self._due = due
         self._bell.set()
 
+    def look_around(self) -> int:
+        """See loadtests.dispatch.Taker."""
+        return clock.now() + clock.ns(self._draw("look"))
+
     def visit_is_over(self) -> bool:
-        """See Actor. In an open model people stay, so that somebody is there when an arrival is due."""
-        return self.books.arrivals is None and clock.now() >= self._visit_ends
+        """See Actor. Nobody leaves before everybody is there, and so nobody's visit counts from before.
+
+        In an open model people stay, so that somebody is there when an arrival is due.
+        """
+        steady = self.books.steady_from
+        ends = max(self._visit_began, steady) + self._visit_lasts
+        return self.books.arrivals is None and steady > 0 and clock.now() >= ends
+
+    def back_off(self, attempt: int) -> None:
+        """See Actor. "backoff" waits for any time up to a bound that doubles with each attempt.
+
+        That is the full jitter of M. Brooker, Exponential Backoff and Jitter (AWS Architecture Blog, 2015).
+        """
+        client = self.books.scenario.client
+        if client.reconnect == "backoff":
+            most = min(client.backoff_most_s, client.backoff_s * 2**attempt)
+            self._rest(self.rng.uniform(0, most), lambda: False)
 
     def _draw(self, pause: str) -> float:
         return PAUSES[pause].draw(self.rng, self.books.scenario.people.pace)

@@ -26,6 +26,7 @@ from loadtests.order import plan_hash
 from loadtests.run import Run
 from loadtests.statement import Statement
 from reports.artefact import ArtefactError, create, read_manifest, release, seal
+from scenarios.workload import WorkloadError
 
 EXIT_USAGE, EXIT_INVALID = 2, 4
 FAREWELL_S = 3.0  # for a master to take notice of somebody who leaves
@@ -164,7 +165,7 @@ class Worker:
             tls = target.tls_context(spec.target, authority=spec.authority)
             self._cast(spec)
             self.run = Run(spec.order, spec.scenario, spec.target, tls, self._folder(spec))
-        except (ArtefactError, OSError, target.TargetError) as error:
+        except (ArtefactError, OSError, target.TargetError, WorkloadError) as error:
             self._complaint = str(error)
         else:
             self._plan = plan_hash(spec.scenario, spec.order)

@@ -166,6 +166,7 @@ class Manifest(Struct, kw_only=True):
     seed: int
     plan_hash: str = ""  # who comes, with which dice, to do what and when: the same for any number of workers
     users: Count
+    connected: Count = 0  # the most of them that were online at the same time
     arrivals: Arrivals | None = None  # null: a closed run
     aborted: Aborted | None = None  # null: it was not ended early by the scenario's [abort]
     deadline_ns: Ns  # a delivery later than this after its send is late

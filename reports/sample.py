@@ -44,6 +44,9 @@ class Kind(IntEnum):
 ARRIVAL = "arrival.started"
 """The step of an open run whose response time is how late an arrival was begun with; cancelled if never."""
 
+STORM = "storm"
+"""The event of a target that drops all sockets; `sockets` is how many, `at_ns` when it was told to."""
+
 
 class Outcome(IntEnum):
     """How it ended. Every attempt has exactly one: ok + failed + timeout + broken + cancelled = attempts."""

@@ -122,6 +122,9 @@ class Actor(Protocol):
     def drop_socket(self) -> None:
         """Lose it without a goodbye, as somebody does who walks out of the wireless network."""
 
+    def back_off(self, attempt: int) -> None:
+        """Wait as the app does before it tries to connect again, for the first time with attempt 0."""
+
     def ask(self, frame: Action, *, expect: tuple[int, ...] = ()) -> Answer:
         """Send a frame and return its answer, `data` of the type that the contract gives; None where it was
         turned down with a status that is a right answer too. Raises Unhappy."""

@@ -176,7 +176,8 @@ def scenario(seen: Observed) -> str:
     text += _table("load", {key: Value(basis["load"][key], _ASSUMED) for key in _LOAD})
     for table, values in derive(seen).items():
         text += _table(table, values)
-    text += _table("client", {key: Value(v, _ASSUMED) for key, v in basis["client"].items()})
+    numbers = {key: value for key, value in basis["client"].items() if not isinstance(value, str)}
+    text += _table("client", {key: Value(value, _ASSUMED) for key, value in numbers.items()})
     text += [f"[slo]  # {BASIS}.toml's: set what your users are owed"]
     owed = {key: limit for key, limit in basis["slo"].items() if key != "deliveries"}  # that mix's own count
     text += [f"{json.dumps(key)} = {json.dumps(limit)}" for key, limit in owed.items()]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from talkamie.contract import UserType
 
@@ -27,16 +27,18 @@ _WORDS = (
 class Person:
     """One account holder. `tag` is part of name and e-mail: it tells this run's people from all others."""
 
-    number: int
+    number: int | str
     name: str
     email: str
-    password: str
+    password: str = field(repr=False)
     type: UserType
     tag: str
     seed: str
+    known: bool = False  # they have an account already
+    token: str = field(default="", repr=False)  # with which they are signed in already
 
 
-def person(seed: int, number: int, *, type: UserType, tag: str) -> Person:
+def person(seed: int, number: int | str, *, type: UserType, tag: str) -> Person:
     """Return the person with this number: the same one for the same arguments.
 
     The tag is in the name and the e-mail only, because it is another one in each run: the dice are not.

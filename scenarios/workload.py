@@ -22,6 +22,7 @@ from scenarios.arrivals import (
     PHASES,
     SHAPES,
     Constant,
+    Pause,
     Rate,
     Replay,
     Segment,
@@ -91,6 +92,29 @@ class People(_Strict, frozen=True, kw_only=True):
     declines: Share = 0.1  # chance of rejecting a call, assumed; else it rings out
 
 
+class Population(_Strict, frozen=True, kw_only=True):
+    """What there is before anybody comes: accounts, connections, and the chats that come with these."""
+
+    accounts: Share = 0.0  # share of the people who have an account: they sign in and do not sign up
+    connections: Annotated[int, Meta(ge=0, le=1000)] = 0  # of each senior with an account, to volunteers
+
+
+class Server(_Strict, frozen=True, kw_only=True):
+    """The reference server, where it is started for this run."""
+
+    password_cost: Literal["light", "realistic"] = "light"  # noqa: S105 - no password
+    extras: bool = False
+    billing: bool = False
+    enforce_roles: bool = False
+    check_overlap: bool = False
+
+
+class Storm(_Strict, frozen=True, kw_only=True):
+    """When the target drops everybody's sockets at once, in seconds of the steady state."""
+
+    at_s: tuple[Pause, ...] = ()
+
+
 class Mix(_Strict, frozen=True, kw_only=True):
     """What people start of their own accord, as weights. Answering others is not a choice here."""
 
@@ -127,6 +151,9 @@ class Client(_Strict, frozen=True, kw_only=True):
     ping_interval_s: Positive = PING_INTERVAL_S
     timeout_s: Positive = 10.0  # for every answer
     delivery_deadline_s: Positive = 5.0  # later than this is late
+    reconnect: Literal["instant", "backoff"] = "instant"  # the real app: at once
+    backoff_s: Positive = 1.0  # of backoff: before the first attempt up to this, then up to twice as long …
+    backoff_most_s: Positive = 30.0  # … and never longer than this
 
 
 class Abort(_Strict, frozen=True, kw_only=True):
@@ -144,6 +171,9 @@ class Scenario(_Strict, frozen=True, kw_only=True):
     volunteer: Mix = Mix()
     rooms: Rooms = Rooms()
     client: Client = Client()
+    population: Population = Population()
+    storm: Storm = Storm()
+    server: Server = Server()
     abort: Abort = Abort()
     slo: dict[str, str] = {}
     gate: dict[str, str] = {}
@@ -170,6 +200,28 @@ class Scenario(_Strict, frozen=True, kw_only=True):
         if users > 2 * rooms and shares <= 0:
             return f"{rooms} rooms take {2 * rooms} of {users} people, and every share of [people] is 0"
         return ""
+
+    def headcount(self, users: int) -> dict[str, int]:
+        """Return how many seniors, volunteers and lurkers there are of so many users, rooms left out.
+
+        By shares: the next is whose quotient of share and 2n + 1 is highest (Webster, Sainte-Laguë).
+        """
+        people = self.people
+        # Of equals the first one, in this order.
+        shares = {"lurker": people.lurker, "senior": people.senior, "volunteer": people.volunteer}
+        found = {"senior": 0, "volunteer": 0, "lurker": 0}
+        for _ in range(users - 2 * len(self.rooms.devices)):
+            found[max(shares, key=lambda kind: shares[kind] / (2 * found[kind] + 1))] += 1
+        return found
+
+    def serve_options(self) -> list[str]:
+        """Return the options of `talkload serve` for a server that is started for this scenario."""
+        server = self.server
+        switches = ("extras", "billing", "enforce_roles", "check_overlap")
+        options = [f"--{each.replace('_', '-')}" for each in switches if getattr(server, each)]
+        if self.population.accounts or self.storm.at_s:
+            options.append("--test-endpoints")
+        return ["--password-cost", server.password_cost, *options]
 
     def hash(self) -> str:
         """Return a digest of everything that shapes the load: equal digests are comparable runs."""
@@ -267,6 +319,11 @@ def _check(scenario: Scenario, place: Callable[..., str]) -> None:
             raise WorkloadError(f"{place(kind)}: every weight is 0 or missing; a {kind} must do something")
     _check_arrivals(scenario.load, place)
     phases = scenario.load.phases(scenario.load.run_time_s)
+    late = [at for at in scenario.storm.at_s if at >= scenario.load.run_time_s]
+    if late:
+        raise WorkloadError(
+            f"{place('storm', 'at_s')}: {late[0]:g} s, but the run lasts {scenario.load.run_time_s:g} s"
+        )
     for name, limit in scenario.slo.items():
         try:
             phase = parse_slo(name, limit).phase
@@ -317,13 +374,13 @@ def _recorded(load: Load, folder: Path, place: Callable[[list[str]], str]) -> di
     return found
 
 
-def read_text(path: Path, what: str = "a scenario") -> str:
+def read_text(path: Path, what: str = "a scenario", *, largest: int = MAX_BYTES) -> str:
     """Return the text of a file in UTF-8, with or without a mark of it. Raises WorkloadError."""
     try:
         if not path.is_file():
             raise WorkloadError(f"{path}: there is no such file")
-        if path.stat().st_size > MAX_BYTES:
-            raise WorkloadError(f"{path}: larger than {MAX_BYTES:,} bytes; this is not {what}")
+        if path.stat().st_size > largest:
+            raise WorkloadError(f"{path}: larger than {largest:,} bytes; this is not {what}")
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise WorkloadError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from None

@@ -64,7 +64,7 @@ def live(actor: Actor, habits: Habits) -> None:
 
 def _visit(actor: Actor, habits: Habits) -> None:
     """Come in, stay as long as one likes, leave; now and then for good."""
-    if actor.user.id is UNSET:
+    if actor.user.id is UNSET and not actor.person.known:
         arriving.landing(actor)
         arriving.sign_up(actor)
         arriving.app_start(actor)

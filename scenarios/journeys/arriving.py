@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from msgspec import UNSET
 
-from scenarios.actor import Actor, Refused
+from scenarios.actor import Actor, Refused, Unanswered
 from scenarios.people import birthday, sentence
 from talkamie.contract import (
     CONNECTIONS_PAGE,
@@ -18,6 +20,9 @@ from talkamie.contract import (
     SignUp,
     UserUpdate,
 )
+
+ATTEMPTS = 8
+"""After so many the app shows an error, and the person loads the page anew."""
 
 
 def landing(actor: Actor) -> None:
@@ -93,15 +98,25 @@ def come_anew(actor: Actor) -> None:
 
 
 def reconnect(actor: Actor) -> None:
-    """Lose the connection and be back at once, as the app does: no pause, no back-off."""
+    """Lose the connection and be back."""
     with actor.journey("reconnect"):
         actor.drop_socket()
         resume(actor)
 
 
 def resume(actor: Actor) -> None:
-    """Open the socket again and authenticate; whoever was written to meanwhile is told by the target."""
+    """Open the socket again and authenticate; whoever wrote meanwhile is told by the target.
+
+    Each attempt comes when the app's policy says so: the real one tries at once, no pause, no back-off.
+    """
     with actor.journey("reconnect"), actor.step("reconnect.ready"):
+        actor.close_socket()
+        for attempt in range(ATTEMPTS - 1):
+            actor.back_off(attempt)
+            with suppress(Unanswered):
+                actor.open_socket()
+                return
+        actor.back_off(ATTEMPTS - 1)
         actor.open_socket()
 
 

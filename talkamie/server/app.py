@@ -75,6 +75,8 @@ def make_app(service: Service) -> ASGIApp:
             "sockets": len(service.hub),
         }
         headers = cross_origin(dict(scope["headers"]))
+        if service.settings.loopback and service.settings.test:
+            body["test"] = service.settings.test
         if faults is not None:
             body["faultPlan"] = faults.plan.name
             headers.append(MISBEHAVES)

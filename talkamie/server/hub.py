@@ -130,6 +130,13 @@ class Hub:
         """Return all open sockets in the order in which they were opened."""
         return sorted(self._sockets, key=lambda socket: socket.number)
 
+    def reset_all(self) -> int:
+        """Cut every socket off with a reset; return how many there were."""
+        sockets = self.sockets()
+        for socket in sockets:
+            socket.connection.reset()
+        return len(sockets)
+
     def close(self, socket: Socket) -> None:
         """Forget a connection that ended. Twice does no harm."""
         self._forget(socket)

@@ -103,6 +103,7 @@ def run(options: argparse.Namespace) -> None:
         sock = _listen(options.host, options.port)
         stack.callback(sock.close)
         test_sock = _listen(LOOPBACK, 0) if options.test_endpoints else None
+        test = f"http://{LOOPBACK}:{test_sock.getsockname()[1]}" if test_sock else ""
         settings = Settings(
             password_cost=options.password_cost,
             otp_resend_limit=options.otp_resend_limit,
@@ -119,6 +120,7 @@ def run(options: argparse.Namespace) -> None:
             loopback=_is_loopback(options.host),
             origin=_origin(options.host, sock, plain=options.plain),
             files=str(folder),
+            test=test,
         )
         runner = stack.enter_context(asyncio.Runner(loop_factory=_loop_factory()))
         try:
@@ -138,7 +140,7 @@ def run(options: argparse.Namespace) -> None:
         if test_sock is not None:
             from talkamie.server.testing import make_test_app
 
-            ready["test"] = f"http://{LOOPBACK}:{test_sock.getsockname()[1]}"
+            ready["test"] = test
             listeners.append(Listener(_config(make_test_app(service), None, settings), test_sock))
         parent = os.getppid() if options.exit_with_parent else None
         runner.run(_serve(service, listeners, ready, parent, plan))

@@ -254,17 +254,7 @@ async def cancel_message_request(call: Call, other: str) -> ChatData:
 async def accept_message_request(call: Call, other: str) -> ChatData:
     """Open the chat that `other` asked for. It makes us connected too."""
     async with _step(call, other, MESSAGE, "accept") as (chat, alert):
-        await call.db.all(
-            """insert into connections (id, low, high, from_id, to_id, status, created, updated)
-            values ($1, $2, $3, $4, $5, 'accepted', $6, $6)
-            on conflict (low, high) where status in ('pending', 'accepted')
-            do update set status = 'accepted', updated = excluded.updated""",
-            call.db.new_id(call.now),
-            *pair(call.me, other),
-            other,
-            call.me,
-            call.now,
-        )
+        await connect(call.db, other, call.me, call.now)
         alert.chat = await chats.view(call.db, chat, other, call.now)
     return ChatData(chat=await chats.view(call.db, chat, call.me, call.now))
 
@@ -275,6 +265,21 @@ async def reject_message_request(call: Call, other: str) -> ChatData:
     async with _step(call, other, MESSAGE, "reject") as (chat, alert):
         alert.chat = await chats.view(call.db, chat, other, call.now)
     return ChatData(chat=await chats.view(call.db, chat, call.me, call.now))
+
+
+async def connect(db: Session, one: str, other: str, now: int) -> None:
+    """Make two users connected, `one` as who asked, whatever was between them."""
+    await db.all(
+        """insert into connections (id, low, high, from_id, to_id, status, created, updated)
+        values ($1, $2, $3, $4, $5, 'accepted', $6, $6)
+        on conflict (low, high) where status in ('pending', 'accepted')
+        do update set status = 'accepted', updated = excluded.updated""",
+        db.new_id(now),
+        *pair(one, other),
+        one,
+        other,
+        now,
+    )
 
 
 async def attach_viewers(db: Session, me: str, users: list[User]) -> None:

@@ -63,6 +63,7 @@ class Settings:
     files: str = ""  # the folder that takes uploads
     stage: str = "dev"
     loopback: bool = True  # nobody but this machine reaches us
+    test: str = ""  # address of the test endpoints
 
 
 class Request(NamedTuple):

@@ -10,6 +10,8 @@ it can read who talked to whom and become anybody.
     GET  /actions                  the same of what was sent on sockets
     POST /accounts                 [{email, name, type?, password}] → [{id, email, tokens}], in this order;
                                    an address with an account keeps it and gets new tokens
+    POST /connections              [[id, id]] → 204: all these pairs are connected and have an open chat
+    DELETE /sockets                {sockets}: every socket is reset, as when a server falls over
     GET  /faults                   {on, plan, seed, rules: [{number, rule, places, seen, hits, achieved_ns,
                                    truth_ns}]}: the plan as it is followed, and what each rule has done
     PUT  /faults?name=N&seed=N     a plan (TOML) that replaces the one at work and begins now; answers as GET
@@ -26,10 +28,10 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 
 from talkamie.contract import SignUp, Tokens, Wire
-from talkamie.server import accounts, clock, faults, security
+from talkamie.server import accounts, chats, clock, faults, relations, security
 from talkamie.server.faults.plan import PlanError, parse
 from talkamie.server.ledger import PAGE
-from talkamie.server.service import Request, Service, given, settled
+from talkamie.server.service import Problem, Request, Service, given, settled
 
 _BATCH = 500
 _encode = msgspec.json.Encoder().encode
@@ -73,6 +75,17 @@ def make_test_app(service: Service) -> Router:
             return _json({"error": str(error)}, status=400)
         return _json(await settled(lambda: _create(service, wanted)))
 
+    async def make_connections(request: HttpRequest) -> Response:
+        try:
+            pairs = msgspec.json.decode(await request.body(), type=list[tuple[str, str]])
+            await settled(lambda: _connect(service, pairs))
+        except (msgspec.DecodeError, ValueError, RecursionError, Problem) as error:
+            return _json({"error": str(error)}, status=400)
+        return Response(status_code=204)
+
+    async def sockets(request: HttpRequest) -> Response:
+        return _json({"sockets": service.hub.reset_all()})
+
     async def faults_at_work(request: HttpRequest) -> Response:
         if request.method == "PUT":
             if not service.settings.loopback:
@@ -95,6 +108,8 @@ def make_test_app(service: Service) -> Router:
             Route("/requests", requests),
             Route("/actions", actions),
             Route("/accounts", make_accounts, methods=["POST"]),
+            Route("/connections", make_connections, methods=["POST"]),
+            Route("/sockets", sockets, methods=["DELETE"]),
             Route("/faults", faults_at_work, methods=["GET", "PUT", "DELETE"]),
         ],
         redirect_slashes=False,
@@ -117,6 +132,18 @@ async def _create(service: Service, wanted: list[SignUp]) -> list[Created]:
                 tokens = await accounts.issue(db, user, now)
                 created.append(Created(id=user, email=email, tokens=tokens))
     return created
+
+
+async def _connect(service: Service, pairs: list[tuple[str, str]]) -> None:
+    db, now = service.store.session(), clock.now()
+    for start in range(0, len(pairs), _BATCH):
+        async with db.transaction():
+            for one, other in pairs[start : start + _BATCH]:
+                for each in (one, other):
+                    if await db.value("select 1 from users where id = $1", each) is None:
+                        raise Problem(404, f"there is no account with the id {each[:100]!r}")
+                await relations.connect(db, one, other, now)
+                await chats.open_for(db, one, other, "connect", "accepted", now)
 
 
 def _json(body: Any, *, status: int = 200) -> Response:

@@ -133,6 +133,14 @@ def test_a_run_that_was_not_ended_early_met_that(build: Build) -> None:
     assert [(each.slo, each.state) for each in found.objectives] == [("success", State.MET)]
 
 
+def test_without_a_steady_state_nothing_is_shown(build: Build) -> None:
+    """Not everybody was ever online at once: inconclusive, with the share, however well it went."""
+    found = judged(build, measured_from_ns=0, connected=114, slo={})
+    assert (found.verdict, found.exit_code) == (Word.INCONCLUSIVE, 3)
+    assert "at most 114 of 120 people (95.0 %) were online at the same time" in found.sentences[0]
+    assert judged(build, slo={}).verdict is Word.PASS
+
+
 def test_lag_that_is_small_beside_what_it_measures_only_warns(build: Build) -> None:
     """A p99 above 20 ms, but within 20 % of a slow target's: the run stands, with a warning."""
     found = judged(build, lag=6 * MS, slow=80.0, slo={"chat.delivered p99": "< 9 s"})

@@ -9,6 +9,7 @@ import pytest
 from analysis import verdict as judging
 from analysis.frames import Frames, of_kind, succeeded
 from analysis.objectives import State
+from analysis.stats import SECOND
 from loadtests.target import Server
 from reports.artefact import Run
 from reports.sample import Kind
@@ -76,6 +77,9 @@ def test_beyond_capacity_response_time_grows_and_service_time_does_not(
     (phase,) = (each for each in run.manifest.phases if each.name == "constant")
     assert 9.9 < (phase.to_ns - phase.from_ns) / 1e9 <= 10  # all of them, from when everybody was online
     assert "arrivals, added up" in (folder / "report.html").read_text()
+    steady = run.manifest.phases[1]
+    assert steady.name == "steady"
+    assert 10 <= (steady.to_ns - steady.from_ns) / SECOND < 12  # the plan ends the run, whoever waits
     rows = succeeded(of_kind(Frames(run).steady, Kind.REQUEST))
     searches = rows[rows["operation"] == "get-users"].sort_values("sent")
     early, late = (part[["response", "service"]].mean() for part in (searches.head(40), searches.tail(40)))

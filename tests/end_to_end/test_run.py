@@ -324,8 +324,8 @@ def test_a_server_that_dies_is_in_the_figures_not_in_a_traceback(
 ) -> None:
     """Refusals are failures with their class; the run ends on time and fails."""
     threading.Timer(4, os.kill, (target.pid, signal.SIGKILL)).start()
-    seed = "2"  # with the people of 1 one takes so long to sign up that hardly anything is steady by then
-    ended = talkload("run", str(scenario), "--seed", seed, "--no-page", *options(target, tmp_path))
+    known = "population.accounts=1"  # so that the steady state has begun by then
+    ended = talkload("run", str(scenario), "--set", known, "--no-page", *options(target, tmp_path))
     assert ended.returncode == 1, ended.stdout + ended.stderr
     errors = Counter(the_run(tmp_path).samples().column("error").to_pylist())
     assert errors["connection refused"] > 0

@@ -34,6 +34,9 @@ class Somebody:
     def arrive(self, due: int) -> None:
         self.taken.append(due)
 
+    def look_around(self) -> int:
+        return 77
+
 
 def dispatcher(instants: list[int], waiting: int = 9) -> tuple[Dispatcher, FakeRecorder, list[int]]:
     """Return one with a plan, its record, and a list that grows with each drop."""

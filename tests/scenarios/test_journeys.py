@@ -6,6 +6,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from msgspec import UNSET
 
 from scenarios import journeys
-from scenarios.actor import Actor, Answer, CallNews, Cut, Event, Finished, Refused
+from scenarios.actor import Actor, Answer, CallNews, Cut, Event, Finished, Refused, Unanswered
 from scenarios.journeys import arriving, calling, meeting, planning, reacting, reviewing, rooms, talking
 from scenarios.people import Habits, person
 from scenarios.workload import Mix
@@ -127,6 +128,9 @@ class Scripted:
 
     def close_socket(self) -> None:
         self.log.append("close")
+
+    def back_off(self, attempt: int) -> None:
+        self.log.append(f"(attempt {attempt})")
 
     def ask(self, frame: Action, *, expect: tuple[int, ...] = ()) -> Answer:
         assert isinstance(frame, ACTIONS[frame.action].request or Action)
@@ -407,6 +411,40 @@ def test_a_lost_connection_is_opened_again_at_once() -> None:
     journeys._visit(actor, HABITS)
     assert actor.calls.count("wss.authenticate") == 3
     assert "(recover)" not in actor.log
+
+
+def test_coming_back_is_tried_again_when_the_policy_says_so() -> None:
+    """Each attempt after its own pause; after the last one it is given up."""
+
+    class Refusing(Scripted):
+        refusals = 2
+
+        def open_socket(self) -> None:
+            super().open_socket()
+            self.refusals -= 1
+            if self.refusals >= 0:
+                raise Unanswered("connection refused")
+
+    actor = Refusing()
+    arriving.resume(actor)
+    assert [each for each in actor.log if "attempt" in each] == ["(attempt 0)", "(attempt 1)", "(attempt 2)"]
+    actor.refusals = 100
+    with pytest.raises(Unanswered):
+        arriving.resume(actor)
+    assert actor.calls.count("wss.authenticate") == 3 + arriving.ATTEMPTS
+
+
+def test_who_has_an_account_does_not_sign_up() -> None:
+    """They sign in with their password; who is signed in already opens the page."""
+    for seen, first in (({"signed-out"}, "sign-in"), (set(), "get-upcoming-schedules")):
+        actor = Scripted()
+        actor.person = replace(actor.person, known=True)
+        actor.seen = set(seen)
+        actor.answers["sign-in"] = actor.answers["sign-up"]
+        actor.visit_is_over = lambda: True  # type: ignore[method-assign]
+        journeys._visit(actor, HABITS)
+        assert actor.calls[:2] == ["get-user-by-token", first]
+        assert "sign-up" not in actor.calls
 
 
 def test_somebody_new_comes_in_one_journey() -> None:

@@ -43,6 +43,7 @@ def test_every_scenario_that_ships_can_be_read(name: str) -> None:
     scenario = workload.load(name)
     assert scenario.description
     assert scenario.slo
+    assert scenario.gate
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, ConnectionClosedError
 
 from tests.talkamie.client import TIMEOUT_S
 from tests.talkamie.conftest import (
@@ -99,6 +99,34 @@ def test_seeding_twice_keeps_the_accounts(people: Callable[..., list[Person]]) -
     assert again["tokens"]["access"] != ann.token
     assert ann.http.post(ann.ready["test"] + "/accounts", json=[{"email": 5}]).status_code == 400
     assert ann.http.get(ann.ready["test"] + "/ledger?since=x").status_code == 400
+
+
+def test_connecting_twice_is_connecting_once(people: Callable[..., list[Person]]) -> None:
+    """One open chat for both, whatever was between them; of somebody unknown it is told, and nothing done."""
+    ann, bob = people(2)
+    ann.call("POST", f"/user/{bob.id}/connection")
+    for _ in range(2):
+        made = ann.http.post(ann.ready["test"] + "/connections", json=[[ann.id, bob.id]])
+        assert made.status_code == 204
+    for one in (ann, bob):
+        (chat,) = one.call("GET", "/chats")["data"]
+        assert chat["request"]["status"] == "accepted"
+    refused = ann.http.post(ann.ready["test"] + "/connections", json=[[ann.id, "nobody"]])
+    assert refused.status_code == 400
+    assert "nobody" in refused.json()["error"]
+    assert ann.http.post(ann.ready["test"] + "/connections", json=[[1]]).status_code == 400
+
+
+def test_all_sockets_are_reset_at_once(people: Callable[..., list[Person]]) -> None:
+    """Everybody is told so, and may come back."""
+    ann, bob = people(2)
+    sockets = [ann.connect(), bob.connect()]
+    said = ann.http.delete(ann.ready["test"] + "/sockets").json()
+    assert said["sockets"] >= 2
+    for each in sockets:
+        with pytest.raises(ConnectionClosedError):
+            each.recv()
+    ann.connect()
 
 
 def test_a_client_that_does_not_know_the_ca_is_not_served(server: Ready) -> None:

@@ -194,9 +194,7 @@ class Faults:
 
     def _reset_all(self, active: Active) -> None:
         active.seen += 1
-        for socket in self._hub.sockets():
-            socket.connection.reset()
-            active.hits += 1
+        active.hits += self._hub.reset_all()
 
     async def _go_out(self, active: Active, rule: rules.Outage) -> None:
         """`seen` counts the outage, `hits` the connections that were reset."""

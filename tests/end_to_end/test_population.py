@@ -1,0 +1,125 @@
+"""People who were there before the run: nobody signs up, and all come back after a storm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from analysis import verdict as judging
+from loadtests.target import Target
+from reports.artefact import Run
+from tests.end_to_end.conftest import Talkload
+
+pytestmark = pytest.mark.end_to_end
+
+SCENARIO = """description = "A small storm"
+
+[load]
+users = 12
+spawn_rate = 12
+run_time_s = 10
+
+[people]
+senior = 5
+volunteer = 5
+lurker = 2
+pace = 40
+
+[senior]
+chat = 1
+
+[volunteer]
+chat = 1
+"""
+STORM = """
+[population]
+accounts = 1
+connections = 2
+
+[storm]
+at_s = [2]
+
+[client]
+reconnect = "backoff"
+backoff_s = 0.5
+"""
+
+
+def judged(out: Path) -> tuple[Run, judging.Verdict]:
+    """Return the only run below a folder, and its verdict."""
+    (folder,) = out.iterdir()
+    return Run.open(folder), judging.read(folder)
+
+
+def test_everybody_signs_in_talks_and_is_back_after_a_storm(talkload: Talkload, tmp_path: Path) -> None:
+    """On a server that is started for the scenario, as the scenario wants it."""
+    file, runs = tmp_path / "small-storm.toml", tmp_path / "runs"
+    file.write_text(SCENARIO + STORM + '\n[server]\npassword_cost = "realistic"\n')
+    ended = talkload("run", str(file), "--out", str(runs))
+    assert ended.returncode in (0, 4), ended.stdout + ended.stderr  # 4 where this machine was too busy
+    run, verdict = judged(runs)
+    operations = set(run.samples().column("operation").to_pylist())
+    assert {"sign-in", "wss.send-message"} <= operations
+    assert not operations & {"sign-up", "generate-otp", "send-connection-request"}
+    assert (run.manifest.users, run.manifest.connected) == (12, 12)
+    assert run.manifest.target.password_cost == "realistic"
+    warm_up, steady, drain = run.manifest.phases
+    assert warm_up.to_ns == steady.from_ns == run.manifest.measured_from_ns
+    assert steady.to_ns == drain.from_ns
+    (storm,) = verdict.storms
+    assert storm.at == pytest.approx(steady.from_ns - run.manifest.origin_ns + 2e9, abs=1e9)
+    # Somebody may have been between two visits.
+    assert 6 <= storm.people == storm.back <= storm.sockets <= 12
+    assert storm.attempts >= storm.people
+    assert storm.recovery is not None
+    assert storm.sentence in ended.stdout
+    page = (run.path / "report.html").read_text()
+    assert "99 % back after" in page
+    assert "warm-up" in page
+
+
+def test_accounts_of_a_file_sign_in_and_a_wrong_one_keeps_the_run_from_its_steady_state(
+    talkload: Talkload, target: Target, tmp_path: Path
+) -> None:
+    """Three of four are ever online: inconclusive. No password is in anything that was said or written."""
+    roles = ("senior", "senior", "volunteer", "volunteer")
+    wishes = [
+        {
+            "email": f"p{number}@x.test",
+            "name": f"P{number} Bench",
+            "type": role,
+            "password": f"s3cret-{number}",
+        }
+        for number, role in enumerate(roles)
+    ]
+    httpx.post(target.test + "/accounts", json=wishes, timeout=10).raise_for_status()
+    wishes[3]["password"] = "s3cret-wrong"
+    rows = [",".join((each["email"], each["type"], each["password"])) for each in wishes]
+    accounts, file, runs = tmp_path / "accounts.csv", tmp_path / "few.toml", tmp_path / "runs"
+    accounts.write_text("\n".join(["email,role,password", *rows]))
+    file.write_text(SCENARIO.replace("lurker = 2", "lurker = 0"))
+    assert target.ca
+    ended = talkload(
+        "run", str(file), "--users", "4", "--run-time", "5s", "--accounts", str(accounts), "--no-page",
+        "--out", str(runs), "--target", target.https, "--socket", target.wss, "--ca", target.ca,
+    )  # fmt: skip
+    assert ended.returncode == 3, ended.stdout + ended.stderr
+    assert "at most 3 of 4 people (75.0 %) were online at the same time" in ended.stdout
+    run, _ = judged(runs)
+    assert "sign-up" not in run.samples().column("operation").to_pylist()
+    kept = b"".join(path.read_bytes() for path in run.path.rglob("*") if path.is_file())
+    assert "s3cret" not in ended.stdout + ended.stderr
+    assert b"s3cret" not in kept
+
+
+def test_a_mistake_in_a_file_of_accounts_is_a_sentence(talkload: Talkload, tmp_path: Path) -> None:
+    """Exit code 2 before anything is started."""
+    accounts = tmp_path / "accounts.csv"
+    accounts.write_text("email,role,password\na@x.test,seniour,s3cret\n")
+    ended = talkload("run", "smoke", "--accounts", str(accounts), "--out", str(tmp_path / "runs"))
+    assert ended.returncode == 2
+    assert "accounts.csv:2: " in ended.stderr
+    assert "s3cret" not in ended.stderr
+    assert not (tmp_path / "runs").exists()
