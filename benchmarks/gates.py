@@ -1,6 +1,6 @@
 """Is a live gate right? Whole gates of the reference server against itself, where the answer is known.
 
-    python -m benchmarks.gates [--gates 10] [--pairs 12] [--run-time 12s] [--only no-change …] [--json]
+    python -m benchmarks.gates [--gates 10] [--pairs 12] [--run-time 15s] [--only no-change …] [--json]
 
 no-change   twice the same server: never "regressed", nor "improved"
 slower      handlers that take 10 ms, and 12 ms: a fifth more, "regressed"
@@ -127,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--gates", type=int, default=10, help="of no change; of the others a fifth")
     parser.add_argument("--pairs", type=int, default=12, help="at most")
-    parser.add_argument("--run-time", default="12s")
+    parser.add_argument("--run-time", default="15s")
     parser.add_argument("--only", choices=ALLOWED, nargs="+", default=list(ALLOWED))
     parser.add_argument("--quick", action="store_true", help="one gate of each")
     parser.add_argument("--json", action="store_true")
