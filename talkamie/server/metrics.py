@@ -31,6 +31,8 @@ class Metrics(Collector):
         self._times: defaultdict[str, list[int]] = defaultdict(lambda: [0] * len(_BOUNDS))
         self._total: Counter[str] = Counter()  # ns by operation
         self._deliveries: Counter[tuple[str, str]] = Counter()
+        self._crossings: Counter[str] = Counter()
+        self._crossed: Counter[str] = Counter()  # ns by action
         self.registry.register(self)
 
     def request(self, operation: str, status: int, duration: int) -> None:
@@ -42,6 +44,11 @@ class Metrics(Collector):
     def delivery(self, action: str, fate: str) -> None:
         """Count one push to one socket."""
         self._deliveries[action, fate] += 1
+
+    def crossing(self, action: str, duration: int) -> None:
+        """Count one push that came from another process; `duration` in nanoseconds."""
+        self._crossings[action] += 1
+        self._crossed[action] += duration
 
     def collect(self) -> Iterator[Metric]:
         """Return all counts as Prometheus's families."""
@@ -62,6 +69,14 @@ class Metrics(Collector):
         for (action, fate), count in self._deliveries.items():
             deliveries.add_metric([action, fate], count)
         yield deliveries
+        for name, says, counts in (
+            ("talkamie_crossings", "Pushes that came from another process", self._crossings),
+            ("talkamie_crossing_seconds", "Their time on the way", self._crossed),
+        ):
+            family = CounterMetricFamily(name, says, labels=["action"])
+            for action, count in counts.items():
+                family.add_metric([action], count / 1e9 if counts is self._crossed else count)
+            yield family
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from talkamie.server.hub import Hub, Socket
     from talkamie.server.metrics import Metrics
     from talkamie.server.security import Passwords
+    from talkamie.server.siblings import Siblings
     from talkamie.server.store import Row, Session, Store
 
 T = TypeVar("T")
@@ -88,6 +90,8 @@ class Service:
     passwords: Passwords
     metrics: Metrics
     gate: Gate | None = None  # where connections come in
+    siblings: Siblings | None = None  # all processes of the server, this one too, where there are several
+    name: str = field(default_factory=lambda: secrets.token_hex(4))  # no other process has it
     requests: deque[Request] = field(default_factory=lambda: deque(maxlen=REQUESTS_KEPT))
     actions: deque[Request] = field(default_factory=lambda: deque(maxlen=REQUESTS_KEPT))
 
