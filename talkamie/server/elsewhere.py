@@ -31,7 +31,8 @@ class Elsewhere:
     def deliver(self, push: Push, where: set[int]) -> bool:
         """Hand a push to the processes where its user has sockets; false if one of them did not get it."""
         message = Deliver(push.user, push.action, push.frame, push.ids, push.accepted, clock.monotonic())
-        return all([self.bus.publish(each, message) for each in where])
+        taken = [self.bus.publish(each, message) for each in where]
+        return all(taken)
 
     def arrived(self, user: str) -> None:
         self._tell_all(Arrived(user))

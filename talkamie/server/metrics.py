@@ -69,14 +69,15 @@ class Metrics(Collector):
         for (action, fate), count in self._deliveries.items():
             deliveries.add_metric([action, fate], count)
         yield deliveries
-        for name, says, counts in (
-            ("talkamie_crossings", "Pushes that came from another process", self._crossings),
-            ("talkamie_crossing_seconds", "Their time on the way", self._crossed),
-        ):
-            family = CounterMetricFamily(name, says, labels=["action"])
-            for action, count in counts.items():
-                family.add_metric([action], count / 1e9 if counts is self._crossed else count)
-            yield family
+        crossings = CounterMetricFamily(
+            "talkamie_crossings", "Pushes that came from another process", labels=["action"]
+        )
+        on_the_way = CounterMetricFamily("talkamie_crossing_seconds", "Their time", labels=["action"])
+        for action, count in self._crossings.items():
+            crossings.add_metric([action], count)
+            on_the_way.add_metric([action], self._crossed[action] / 1e9)
+        yield crossings
+        yield on_the_way
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

@@ -22,11 +22,7 @@ class BusError(Exception):
     """The bus cannot be used; the text says which and what to do."""
 
 
-class Said(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """What one process tells another."""
-
-
-class Deliver(Said):
+class Deliver(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """A push for the sockets that `user` has with you; `accepted` and `sent` in monotonic ns."""
 
     user: str
@@ -37,20 +33,20 @@ class Deliver(Said):
     sent: int
 
 
-class Arrived(Said):
+class Arrived(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """`user` has a socket here, where he had none."""
 
     user: str
 
 
-class Left(Said):
+class Left(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """`user` has no socket here any more, since `at` (ms since 1970)."""
 
     user: str
     at: int
 
 
-class Revoke(Said):
+class Revoke(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """End the sockets of `user` that came with `session`, or with any but this if `others`."""
 
     user: str
@@ -58,13 +54,13 @@ class Revoke(Said):
     others: bool
 
 
-class Ask(Said):
+class Ask(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Answer, once you have taken in all I published before."""
 
     ticket: int
 
 
-class Answer(Said):
+class Answer(msgspec.Struct, frozen=True, array_like=True, tag=True):
     ticket: int
 
 
@@ -128,4 +124,6 @@ def make_bus(url: str, number: int, count: int, folder: Path) -> Bus:
         from talkamie.server.bus.nats import NatsBus
 
         return NatsBus(number, count, url, folder.name)
-    raise BusError(f"{url!r} is no bus known here. Use unix, postgresql://USER:PASSWORD@HOST/NAME or nats://HOST.")
+    raise BusError(
+        f"{url!r} is no bus known here. Use unix, postgresql://USER:PASSWORD@HOST/NAME or nats://HOST."
+    )

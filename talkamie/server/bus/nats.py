@@ -49,7 +49,9 @@ class NatsBus(SenderBus):
             await self._connection.flush(OPEN_S)
         except (Error, OSError, ValueError) as error:
             place = self._url.rpartition("@")[2]
-            raise BusError(f"cannot use the bus {place!r}: {error}. Start nats-server there, or correct --bus.") from error
+            raise BusError(
+                f"cannot use the bus {place!r}: {error}. Start nats-server there, or correct --bus."
+            ) from error
         self._begin()
 
     async def _ship(self, to: int, packets: list[bytes]) -> None:

@@ -82,7 +82,9 @@ class Inbox:
         """Return the messages, with their publisher, that this packet completes. Raises Gap."""
         publisher, number = _HEAD.unpack_from(packet)
         if number != self._expected.get(publisher, 0):
-            raise Gap(f"of process {publisher} packet {self._expected.get(publisher, 0)} is due, {number} came")
+            raise Gap(
+                f"of process {publisher} packet {self._expected.get(publisher, 0)} is due, {number} came"
+            )
         self._expected[publisher] = number + 1
         rest = self._rest.setdefault(publisher, bytearray())
         rest += memoryview(packet)[_HEAD.size :]

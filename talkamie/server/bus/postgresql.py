@@ -6,7 +6,6 @@ statement, because every notifying transaction of a database waits for the one b
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from typing import Any
 
@@ -47,7 +46,9 @@ class PostgresBus(SenderBus):
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError) as error:
             place = self._url.rpartition("@")[2]
             why = str(error) or "no answer"
-            raise BusError(f"cannot use the bus {place!r}: {why}. Start PostgreSQL there, or correct --bus.") from error
+            raise BusError(
+                f"cannot use the bus {place!r}: {why}. Start PostgreSQL there, or correct --bus."
+            ) from error
         self._begin()
 
     async def _ship(self, to: int, packets: list[bytes]) -> None:
@@ -65,5 +66,5 @@ class PostgresBus(SenderBus):
         for connection in self._connections:
             try:
                 await connection.close(timeout=OPEN_S)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncio.TimeoutError):
+            except (TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
                 connection.terminate()
