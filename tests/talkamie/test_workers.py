@@ -8,6 +8,7 @@ import signal
 import ssl
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -50,7 +51,7 @@ def book(ready: Ready, path: str = "/ledger") -> list[dict[str, object]]:
 def test_a_message_reaches_every_socket_in_whatever_process(
     ready: Ready, pair: tuple[Person, Person, str]
 ) -> None:
-    """Each once, in order; the ledger has them all, and says which crossed; none is lost."""
+    """Each once, those of one sender's socket in order; the ledger has them all, and says which crossed; none is lost."""
     ann, bob, chat = pair
     theirs = [bob.connect() for _ in range(SOCKETS)]
     senders = [ann.connect() for _ in range(4)]
@@ -63,7 +64,10 @@ def test_a_message_reaches_every_socket_in_whatever_process(
             frame = receive(socket)
             if frame["action"] == "new-message":
                 heard.append(frame["data"]["message"]["text"])
-        assert heard == texts
+        assert sorted(heard) == sorted(texts)
+        for first in range(4):
+            mine = texts[first::4]
+            assert [text for text in heard if text in mine] == mine
     rows = [row for row in book(ready) if row["action"] == "new-message"]
     assert {row["fate"] for row in rows} == {"sent"}
     assert len(rows) == len(texts) * SOCKETS
@@ -164,16 +168,18 @@ def test_the_parents_death_ends_all() -> None:
         for pid in ready["workers"]:
             while True:
                 try:
-                    state = open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0]
-                except FileNotFoundError:
+                    stat = Path(f"/proc/{pid}/stat").read_text()
+                except (FileNotFoundError, ProcessLookupError):
                     break
-                if state == "Z":
+                if stat.rpartition(")")[2].split()[0] == "Z":
                     break
 
 
 def test_a_port_that_is_taken_is_said(ready: Ready) -> None:
     """Though processes of one server share theirs."""
     port = ready["https"].rpartition(":")[2].removesuffix("/v1")
-    with pytest.raises(json.JSONDecodeError):
-        with running("--port", port, "--workers", "2", expect=2, stderr=subprocess.DEVNULL):
-            pass
+    with (
+        pytest.raises(json.JSONDecodeError),
+        running("--port", port, "--workers", "2", expect=2, stderr=subprocess.DEVNULL),
+    ):
+        pass
