@@ -75,7 +75,7 @@ class _SmallReads(ssl.SSLObject):
 
 
 def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """Return a bound socket, on an address that others of ours may have too if `shared`. Raises StartError."""
+    """Return a bound socket; `shared` with other processes that say so too. Raises StartError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

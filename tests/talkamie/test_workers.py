@@ -51,7 +51,7 @@ def book(ready: Ready, path: str = "/ledger") -> list[dict[str, object]]:
 def test_a_message_reaches_every_socket_in_whatever_process(
     ready: Ready, pair: tuple[Person, Person, str]
 ) -> None:
-    """Each once, those of one sender's socket in order; the ledger has them all, and says which crossed; none is lost."""
+    """Each once, each sender's in order; the ledger has them all, and which crossed; none is lost."""
     ann, bob, chat = pair
     theirs = [bob.connect() for _ in range(SOCKETS)]
     senders = [ann.connect() for _ in range(4)]

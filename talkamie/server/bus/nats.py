@@ -16,7 +16,8 @@ try:
     from nats.errors import Error
 except ImportError as missing:
     raise BusError(
-        "NATS needs the package nats-py, which is not installed. Install it with: pip install 'talkload[nats]'."
+        "NATS needs the package nats-py, which is not installed. "
+        "Install it with: pip install 'talkload[nats]'."
     ) from missing
 
 OPEN_S = 5
