@@ -1,4 +1,4 @@
-"""NATS: a subject for each process. It delivers at most once, so what it drops shows as a gap, and is the end.
+"""NATS: a subject for each process. It delivers at most once: what it drops shows as a gap, and is the end.
 
 Nothing here reconnects, because what was said meanwhile would be lost.
 """
