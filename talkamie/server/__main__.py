@@ -1,8 +1,8 @@
 """`python -m talkamie.server`: reads options, prints one ready line, serves until it is told to stop.
 
 On stdout there is exactly one line, a JSON object: `https`, `wss`, `ca` (null with --plain), `pid`, and
-`test` with --test-endpoints, and `workers`, their process ids, with --workers. Exit codes: 0 stopped, 1 one of
-its processes or the bus between them ended, 2 could not start; one sentence on stderr says why.
+`test` with --test-endpoints, and `workers`, their process ids, with --workers. Exit codes: 0 stopped, 1 one
+of its processes or the bus between them ended, 2 could not start; one sentence on stderr says why.
 """
 
 from __future__ import annotations

@@ -14,22 +14,32 @@ import httpx
 import pytest
 
 from tests.talkamie.conftest import Person, Ready, ask, befriend, people_of, receive, running
+from tests.talkamie.stores import binaries, postgresql
 from tests.talkamie.test_bus import nats_server
 
 pytestmark = pytest.mark.end_to_end
 SOCKETS = 8  # of one person: that all are in one process has a chance of 2 ** -7
 
 
-@pytest.fixture(scope="module", params=["unix", "nats"])
+@pytest.fixture(scope="module", params=["unix", "nats", "postgresql"])
 def ready(request: pytest.FixtureRequest) -> Iterator[Ready]:
-    """The ready line of a server of two processes."""
+    """The ready line of a server of two processes; on PostgreSQL its store is there too."""
     options = ("--port", "0", "--workers", "2", "--test-endpoints")
     if request.param == "unix":
         with running(*options) as (found, _):
             yield found
-    else:
+    elif request.param == "nats":
         with nats_server() as url, running(*options, "--bus", url) as (found, _):
             yield found
+    else:
+        if (programs := binaries()) is None:
+            pytest.skip(
+                "PostgreSQL's own programs are not installed here (Debian: apt-get install postgresql)"
+            )
+        with postgresql(programs) as cluster:
+            url = cluster.url("workers")
+            with running(*options, "--bus", url, "--db", url) as (found, _):
+                yield found
 
 
 @pytest.fixture

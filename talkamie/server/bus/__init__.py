@@ -108,7 +108,7 @@ class InProcess:
 def make_bus(url: str, number: int, count: int, folder: Path) -> Bus:
     """Return the end of process `number` of `count`: `unix`, `postgresql://…` or `nats://…`.
 
-    `folder` is the server's own: its name tells two servers on one database or one NATS apart. Raises BusError.
+    `folder` is the server's own: its name tells two servers on one NATS or database apart. Raises BusError.
     """
     scheme = url.partition("://")[0]
     if scheme == "unix":
