@@ -53,6 +53,9 @@ class Collections:
             self.pause += at - self._began
 
 
+_READ = {"generator": usage.of_process, "server": usage.of_server}
+
+
 class Health:
     """Watches this process, and the server when it is one of this machine's."""
 
@@ -66,7 +69,7 @@ class Health:
         if server_pid:
             with suppress(psutil.Error):  # it may be gone already: a figure of the run, not our end
                 self._watched["server"] = psutil.Process(server_pid)
-        self._used = {name: usage.of_process(process) for name, process in self._watched.items()}
+        self._used = {name: _READ[name](process) for name, process in self._watched.items()}
         self._machine, self._began, self._at = usage.of_machine(), self._counters(), clock.now()
         self._counted = self._began
         self._probe = gevent.spawn(self._feel)
@@ -110,7 +113,7 @@ class Health:
             self._recorder.resources(at=now, process=name, **row)
 
     def _process(self, name: str, past: int) -> dict[str, float]:
-        before, used = self._used[name], usage.of_process(self._watched[name])
+        before, used = self._used[name], _READ[name](self._watched[name])
         self._used[name] = used
         system = (used.system - before.system) / past
         return {

@@ -6,6 +6,7 @@ So the time in which it was runnable and did not run is read too (`wait`), and h
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,6 +48,15 @@ def of_process(process: psutil.Process) -> Usage:
             rss=process.memory_info().rss,
             fds=process.num_fds(),
         )
+
+
+def of_server(process: psutil.Process) -> Usage:
+    """Read a server: the process that was started, and those that it started in its turn to serve for it."""
+    found = [of_process(process)]
+    for pid in _text(f"{process.pid}/task/{process.pid}/children").split():  # proc(5)
+        with suppress(psutil.Error):
+            found.append(of_process(psutil.Process(int(pid))))
+    return Usage(*map(sum, zip(*found, strict=True)))
 
 
 def of_machine() -> Machine:

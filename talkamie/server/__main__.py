@@ -1,7 +1,8 @@
 """`python -m talkamie.server`: reads options, prints one ready line, serves until it is told to stop.
 
 On stdout there is exactly one line, a JSON object: `https`, `wss`, `ca` (null with --plain), `pid`, and
-`test` with --test-endpoints. Exit codes: 0 stopped, 2 could not start; one sentence on stderr says why.
+`test` with --test-endpoints, and `workers`, their process ids, with --workers. Exit codes: 0 stopped, 1 one
+of its processes or the bus between them ended, 2 could not start; one sentence on stderr says why.
 """
 
 from __future__ import annotations
@@ -28,6 +29,12 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _workers(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= 64:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of processes from 1 to 64")
+    return int(text)
+
+
 def _switch(says: str) -> dict[str, Any]:
     return {"action": "store_true", "help": says}
 
@@ -49,6 +56,18 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "metavar": "URL",
         "help": "database to keep: sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/NAME "
         "(default: SQLite, removed at exit)",
+    },
+    "--workers": {
+        "type": _workers,
+        "default": 1,
+        "metavar": "N",
+        "help": "processes that share the address and the database (default %(default)s)",
+    },
+    "--bus": {
+        "metavar": "BUS",
+        "default": "unix",
+        "help": "how they tell each other of pushes: unix (datagrams), nats://HOST:PORT or "
+        "postgresql://USER:PASSWORD@HOST:PORT/NAME (default %(default)s)",
     },
     "--durable": _switch("flush what is written (default: off, a target is thrown away)"),
     "--password-cost": {
@@ -107,13 +126,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the server until SIGTERM or SIGINT; return the exit code."""
     options = parser().parse_args(arguments)
     # Because --help must be fast: what follows imports the whole server.
-    from talkamie.server.process import StartError, run
+    from talkamie.server.doors import StartError
+    from talkamie.server.process import run
+    from talkamie.server.workers import Ended
 
     try:
         run(options)
     except StartError as error:
         print(f"talkamie.server: {error}", file=sys.stderr)
         return 2
+    except Ended as error:
+        print(f"talkamie.server: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 0
     return 0

@@ -144,6 +144,7 @@ async def authenticate(call: Call, *, body: Authenticate) -> User:
         raise Problem(401, "The token is not valid.")
     user, session = owner
     call.service.hub.authenticate(call.socket, user, session)
+    await call.service.hub.elsewhere.settled()
     # Look again, because a sign-out since the first look found no socket to close.
     if await owner_of(call.db, body.token.encode(), call.now) is None:
         call.service.hub.refuse(call.socket)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import msgspec
@@ -18,7 +17,6 @@ from talkamie.server import (
     calls,
     catalogue,
     chats,
-    clock,
     documents,
     extras,
     otp,
@@ -30,6 +28,7 @@ from talkamie.server import (
     signals,
 )
 from talkamie.server.actions import SocketEndpoint
+from talkamie.server.bus import Bus
 from talkamie.server.hub import Hub
 from talkamie.server.metrics import Metrics
 from talkamie.server.operations import MISBEHAVES, Endpoint, PathEndpoint, cross_origin, not_found, respond
@@ -45,17 +44,16 @@ DOMAINS = (
 )
 
 
-def make_service(settings: Settings, store: Store) -> Service:
-    """Put the parts of a server together."""
+def make_service(settings: Settings, store: Store, *, bus: Bus | None = None, number: int = 0) -> Service:
+    """Put the parts of a server together; `bus` leads to its other processes, of which this is `number`."""
     metrics = Metrics()
-    hub = Hub(metrics, names=DIALECTS[settings.dialect])
+    hub = Hub(metrics, names=DIALECTS[settings.dialect], bus=bus, number=number)
     return Service(settings, store, hub, Passwords(settings.password_cost), metrics)
 
 
 def make_app(service: Service) -> ASGIApp:
     """Return the ASGI application. Raises RegistryError unless handlers and contract agree."""
     registry.verify()
-    started = clock.monotonic()
     paths: dict[str, dict[str, Endpoint]] = {}
     for name, row in registry.operations(extras=service.settings.extras).items():
         endpoint = Endpoint(service, row, registry.operation_handler(name))
@@ -63,28 +61,18 @@ def make_app(service: Service) -> ASGIApp:
     routes: list[BaseRoute] = []
 
     async def health(scope: Scope, receive: Receive, send: Send) -> None:
-        faults = service.hub.faults
-        body = {
-            "version": _version(),
-            "stage": service.settings.stage,
-            "extras": service.settings.extras,
-            "faults": faults is not None,
-            "passwordCost": service.passwords.cost,
-            "store": service.store.name,
-            "uptime_s": (clock.monotonic() - started) / 1e9,
-            "sockets": len(service.hub),
-        }
+        siblings = service.siblings
+        body = service.health() if siblings is None else await siblings.health()
         headers = cross_origin(dict(scope["headers"]))
-        if service.settings.loopback and service.settings.test:
-            body["test"] = service.settings.test
-        if faults is not None:
-            body["faultPlan"] = faults.plan.name
+        if body["faults"]:
             headers.append(MISBEHAVES)
         await respond(send, 200, msgspec.json.encode(body), headers=headers)
 
     async def metrics(scope: Scope, receive: Receive, send: Send) -> None:
-        text = b"text/plain; version=0.0.4; charset=utf-8"
-        await respond(send, 200, service.metrics.text(), headers=[], content_type=text)
+        kind = b"text/plain; version=0.0.4; charset=utf-8"
+        siblings = service.siblings
+        text = service.metrics.text() if siblings is None else await siblings.metrics()
+        await respond(send, 200, text, headers=[], content_type=kind)
 
     if service.settings.extras:
         routes += extras.routes(service)
@@ -106,10 +94,3 @@ class asgi:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
-
-
-def _version() -> str:
-    try:
-        return version("talkload")
-    except PackageNotFoundError:
-        return "unpackaged"

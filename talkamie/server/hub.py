@@ -21,6 +21,8 @@ from talkamie.contract import (
     Frame,
 )
 from talkamie.server import clock
+from talkamie.server.bus import Bus, Deliver, InProcess
+from talkamie.server.elsewhere import Elsewhere
 from talkamie.server.ledger import Fate, Ledger
 from talkamie.server.metrics import Metrics
 
@@ -53,6 +55,7 @@ class Push(NamedTuple):
     frame: bytes
     ids: str
     accepted: int
+    crossed: int = 0  # ns that it took from another process to this; 0 where it began here
 
 
 @dataclass(slots=True, eq=False)
@@ -95,15 +98,27 @@ class Hub:
     """All open sockets, those of each user, and the ledger of what was pushed to them."""
 
     def __init__(
-        self, metrics: Metrics, ledger: Ledger | None = None, *, names: Mapping[str, str] | None = None
+        self,
+        metrics: Metrics,
+        ledger: Ledger | None = None,
+        *,
+        names: Mapping[str, str] | None = None,
+        bus: Bus | None = None,
+        number: int = 0,
     ) -> None:
-        """`names` are the dialect's: what a push is called on the wire, where it is not its row's name."""
+        """`names` are the dialect's: what a push is called on the wire, where it is not its row's name.
+
+        Of several processes this is the one with this `number`, and `bus` leads to the others.
+        """
         self._names = names or {}
         self.ledger = ledger or Ledger()
         self._metrics = metrics
         self._sockets: set[Socket] = set()
         self._of_user: dict[str, list[Socket]] = {}
-        self._opened = 0
+        self.elsewhere = Elsewhere(self, bus or InProcess())
+        # Sockets are numbered from 1, and no two processes give the same number.
+        self._processes = 1 + len(self.elsewhere.bus.peers)
+        self._opened = number + 1 - self._processes
         # When somebody's last socket closed, in ms since 1970, until he is back or his calls have ended.
         self.departed: dict[str, int] = {}
         self.faults: Faults | None = None  # None: everything goes as it should
@@ -113,7 +128,7 @@ class Hub:
 
     def open(self, connection: Connection, now: int) -> Socket:
         """Take in a new connection, nobody's yet; `now` in monotonic ns."""
-        self._opened += 1
+        self._opened += self._processes
         socket = Socket(self._opened, connection, opened=now, last_seen=now)
         self._sockets.add(socket)
         self._metrics.sockets.set(len(self._sockets))
@@ -123,8 +138,12 @@ class Hub:
         """Make the socket `user`'s: from here on it is pushed to."""
         self._forget(socket)
         socket.user, socket.session = user, session
-        self._of_user.setdefault(user, []).append(socket)
         self.departed.pop(user, None)
+        if (sockets := self._of_user.get(user)) is not None:
+            sockets.append(socket)
+            return
+        self._of_user[user] = [socket]
+        self.elsewhere.arrived(user)
 
     def sockets(self) -> list[Socket]:
         """Return all open sockets in the order in which they were opened."""
@@ -145,7 +164,8 @@ class Hub:
 
     def online(self, user: str) -> bool:
         """Tell whether a push to `user` would find a socket."""
-        return any(socket.connection.is_open() for socket in self._of_user.get(user, ()))
+        here = any(socket.connection.is_open() for socket in self._of_user.get(user, ()))
+        return here or user in self.elsewhere.of_user
 
     def deliver(
         self,
@@ -163,8 +183,13 @@ class Hub:
         """
         joined = ",".join(ids)
         sockets = self._of_user.get(user)
-        if not sockets:
+        if where := self.elsewhere.of_user.get(user):
+            push = Push(user, action, frame, joined, accepted)
+            if not self.elsewhere.deliver(push, where):
+                self._record(joined, action, user, accepted, socket=0, fate=Fate.LOST)
+        elif not sockets:
             self._record(joined, action, user, accepted, socket=0, fate=Fate.OFFLINE)
+        if not sockets:
             return
         if self.faults is not None:
             self.faults.deliver(
@@ -176,6 +201,20 @@ class Hub:
                 fate = self._write(socket, frame)
                 self._record(joined, action, user, accepted, socket=socket.number, fate=fate)
 
+    def take_in(self, message: Deliver) -> None:
+        """Deliver a push that began in another process to the sockets that are here."""
+        crossed = max(1, clock.monotonic() - message.sent)
+        push = Push(message.user, message.action, message.frame, message.ids, message.accepted, crossed)
+        self._metrics.crossing(push.action, crossed)
+        sockets = self._of_user.get(push.user)
+        if not sockets:  # the last one has gone meanwhile
+            self._enter(push, 0, Fate.OFFLINE)
+        elif self.faults is not None:
+            self.faults.deliver(push, list(sockets))
+        else:
+            for socket in tuple(sockets):
+                self._enter(push, socket.number, self._write(socket, push.frame))
+
     def settle(self, push: Push, socket: Socket, fate: Fate) -> bool:
         """Do to one push what its `fate` says, and enter it; tell whether it was written."""
         written = fate
@@ -183,7 +222,7 @@ class Hub:
             written = found
         elif fate is Fate.DUPLICATED:
             self._write(socket, push.frame)
-        self._record(push.ids, push.action, push.user, push.accepted, socket=socket.number, fate=written)
+        self._enter(push, socket.number, written)
         return written is fate is not Fate.DROPPED
 
     def push(self, user: str, action: str, data: Any, ids: Iterable[str], *, accepted: int) -> None:
@@ -197,15 +236,24 @@ class Hub:
 
     def revoke(self, user: str, session: str) -> None:
         """End every socket that was opened with a token of `session`."""
-        for socket in tuple(self._of_user.get(user, ())):
-            if socket.session == session:
-                self.refuse(socket)
+        self.end(user, session, others=False)
+        self.elsewhere.revoke(user, session, others=False)
 
     def revoke_others(self, user: str, session: str | None) -> None:
         """End every socket of `user` that was opened with a token of any session but this."""
+        self.end(user, session, others=True)
+        self.elsewhere.revoke(user, session, others=True)
+
+    def end(self, user: str, session: str | None, *, others: bool) -> None:
+        """End the sockets that `user` has here and that came with `session`, or, if `others`, did not."""
         for socket in tuple(self._of_user.get(user, ())):
-            if socket.session != session:
+            if (socket.session == session) is not others:
                 self.refuse(socket)
+
+    def left(self, user: str, at: int) -> None:
+        """Note that he has left all other processes: unless he has a socket here, he has departed."""
+        if user not in self._of_user:
+            self.departed[user] = at
 
     def refuse(self, socket: Socket) -> None:
         """Tell a socket that its token is no good, and close it."""
@@ -235,18 +283,30 @@ class Hub:
         connection.write_frame(frame)
         return Fate.SENT
 
-    def _record(self, ids: str, action: str, user: str, accepted: int, *, socket: int, fate: Fate) -> None:
+    def _enter(self, push: Push, socket: int, fate: Fate) -> None:
+        self._record(
+            *(push.ids, push.action, push.user, push.accepted), socket=socket, fate=fate, crossed=push.crossed
+        )
+
+    def _record(
+        self, ids: str, action: str, user: str, accepted: int, *, socket: int, fate: Fate, crossed: int = 0
+    ) -> None:
+        written = clock.monotonic()
         self.ledger.add(
-            ids, action, user, socket=socket, accepted=accepted, written=clock.monotonic(), fate=fate
+            ids, action, user, socket=socket, accepted=accepted, written=written, fate=fate, crossed=crossed
         )
         self._metrics.delivery(action, fate.value)
 
     def _forget(self, socket: Socket) -> None:
-        if socket.user is None:
+        user = socket.user
+        if user is None:
             return
-        sockets = self._of_user.get(socket.user, [])
+        sockets = self._of_user.get(user, [])
         if socket in sockets:
             sockets.remove(socket)
-        if not sockets and self._of_user.pop(socket.user, None) is not None:
-            self.departed[socket.user] = clock.now()
+        if not sockets and self._of_user.pop(user, None) is not None:
+            now = clock.now()
+            self.elsewhere.left(user, now)
+            if user not in self.elsewhere.of_user:
+                self.departed[user] = now
         socket.user = socket.session = None

@@ -31,6 +31,8 @@ class Metrics(Collector):
         self._times: defaultdict[str, list[int]] = defaultdict(lambda: [0] * len(_BOUNDS))
         self._total: Counter[str] = Counter()  # ns by operation
         self._deliveries: Counter[tuple[str, str]] = Counter()
+        self._crossings: Counter[str] = Counter()
+        self._crossed: Counter[str] = Counter()  # ns by action
         self.registry.register(self)
 
     def request(self, operation: str, status: int, duration: int) -> None:
@@ -42,6 +44,11 @@ class Metrics(Collector):
     def delivery(self, action: str, fate: str) -> None:
         """Count one push to one socket."""
         self._deliveries[action, fate] += 1
+
+    def crossing(self, action: str, duration: int) -> None:
+        """Count one push that came from another process; `duration` in nanoseconds."""
+        self._crossings[action] += 1
+        self._crossed[action] += duration
 
     def collect(self) -> Iterator[Metric]:
         """Return all counts as Prometheus's families."""
@@ -62,6 +69,15 @@ class Metrics(Collector):
         for (action, fate), count in self._deliveries.items():
             deliveries.add_metric([action, fate], count)
         yield deliveries
+        crossings = CounterMetricFamily(
+            "talkamie_crossings", "Pushes that came from another process", labels=["action"]
+        )
+        on_the_way = CounterMetricFamily("talkamie_crossing_seconds", "Their time", labels=["action"])
+        for action, count in self._crossings.items():
+            crossings.add_metric([action], count)
+            on_the_way.add_metric([action], self._crossed[action] / 1e9)
+        yield crossings
+        yield on_the_way
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

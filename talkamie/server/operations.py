@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import re
-import secrets
 from itertools import count
 from typing import Any
 from urllib.parse import parse_qsl
@@ -30,7 +29,6 @@ ALLOWED_HEADERS = (
 )
 log = logging.getLogger("talkamie")
 _encode = msgspec.json.Encoder().encode
-_id_prefix = secrets.token_hex(4)
 _ids = count(1)
 _CLIENT_ID = re.compile(rb"[\w.:-]{1,64}")
 
@@ -71,7 +69,7 @@ class Endpoint:
         took = clock.monotonic() - started
         request_id = headers.get(b"x-request-id", b"")
         if _CLIENT_ID.fullmatch(request_id) is None:
-            request_id = f"{_id_prefix}-{next(_ids)}".encode()
+            request_id = f"{self._service.name}-{next(_ids)}".encode()
         queued = started - received
         timing = b"app;dur=%.3f, db;dur=%.3f, queue;dur=%.3f, fault;dur=%.3f" % (
             took / 1e6,

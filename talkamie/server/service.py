@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
 import msgspec
 
 from talkamie.contract import Id, Page, Pagination, Wire
+from talkamie.server import clock
 from talkamie.server.store import Conflict
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from talkamie.server.hub import Hub, Socket
     from talkamie.server.metrics import Metrics
     from talkamie.server.security import Passwords
+    from talkamie.server.siblings import Siblings
     from talkamie.server.store import Row, Session, Store
 
 T = TypeVar("T")
@@ -89,8 +93,28 @@ class Service:
     passwords: Passwords
     metrics: Metrics
     gate: Gate | None = None  # where connections come in
+    siblings: Siblings | None = None  # all processes of the server, this one too, where there are several
+    started: int = field(default_factory=clock.monotonic)
+    name: str = field(default_factory=lambda: secrets.token_hex(4))  # no other process has it
     requests: deque[Request] = field(default_factory=lambda: deque(maxlen=REQUESTS_KEPT))
     actions: deque[Request] = field(default_factory=lambda: deque(maxlen=REQUESTS_KEPT))
+
+    def health(self) -> dict[str, Any]:
+        """Return what `/health` says of this process."""
+        faults = self.hub.faults
+        body: dict[str, Any] = {
+            "version": _version(),
+            "stage": self.settings.stage,
+            "extras": self.settings.extras,
+            "faults": faults is not None,
+            "passwordCost": self.passwords.cost,
+            "store": self.store.name,
+            "uptime_s": (clock.monotonic() - self.started) / 1e9,
+            "sockets": len(self.hub),
+        }
+        if self.settings.loopback and self.settings.test:
+            body["test"] = self.settings.test
+        return body if faults is None else body | {"faultPlan": faults.plan.name}
 
 
 @dataclass(slots=True)
@@ -232,3 +256,10 @@ def pair(one: str, other: str) -> tuple[str, str]:
 def failure_text(error: Exception) -> str:
     """Return what a caller may know of a bad body: the decoder's sentence."""
     return "nested too deeply" if isinstance(error, RecursionError) else str(error)
+
+
+def _version() -> str:
+    try:
+        return version("talkload")
+    except PackageNotFoundError:
+        return "unpackaged"

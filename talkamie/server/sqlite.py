@@ -2,10 +2,14 @@
 
 So no statement suspends, and a transaction is atomic as long as nothing else is awaited inside it; a
 statement of another session during a transaction is a bug in a handler, and raises.
+
+Where several processes have the database, one may find it locked by another's write: then, and only then, a
+statement that begins or is a transaction suspends, until it is free. SQLite's own way would stop the loop.
 """
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import re
 import sqlite3
@@ -13,7 +17,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from talkamie.server.store import Row, Session, Store, StoreError, schema
+from talkamie.server.store import Conflict, Row, Session, Store, StoreError, schema
+
+TRIES = 2000  # the first ones at once, because a write takes less than the shortest sleep, then by the ms
+AT_ONCE = 20
 
 
 @functools.lru_cache(maxsize=1024)
@@ -40,6 +47,7 @@ class SqliteStore(Store):
                 "pragma temp_store = memory; pragma cache_size = -16000; pragma foreign_keys = on;"
             )
             self._connection.executescript(schema())
+            self._connection.execute("pragma busy_timeout = 0")  # from here on it is waited in `_execute`
         except sqlite3.Error as error:
             raise StoreError(
                 f"cannot use the database {path!r}: {error}. Name a file in a folder that can be written to."
@@ -69,7 +77,14 @@ class SqliteSession(Session):
         self._store = store
 
     async def _execute(self, sql: str, args: tuple[Any, ...]) -> list[Row]:
-        return self._store.execute(self, sql, args)
+        for attempt in range(TRIES):
+            try:
+                return self._store.execute(self, sql, args)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
+            await asyncio.sleep(0 if attempt < AT_ONCE else 0.001)
+        raise Conflict
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:

@@ -5,7 +5,7 @@ it can read who talked to whom and become anybody.
 
     GET  /ledger?since=N&limit=M   {columns, since, rows, total, dropped}: at most 100,000 rows at a time
     DELETE /ledger                 begin it anew
-    GET  /ledger/summary           {total, dropped, fates: {action: {fate: count}}}
+    GET  /ledger/summary           {total, dropped, crossed, fates: {action: {fate: count}}}
     GET  /requests                 {columns, rows}: the last 10,000 https requests
     GET  /actions                  the same of what was sent on sockets
     POST /accounts                 [{email, name, type?, password}] → [{id, email, tokens}], in this order;
@@ -44,7 +44,7 @@ class Created(Wire):
 
 
 def make_test_app(service: Service) -> Router:
-    """Return the ASGI application of the test endpoints."""
+    """Return the ASGI application of the test endpoints of one process."""
 
     async def ledger(request: HttpRequest) -> Response:
         try:
@@ -60,7 +60,10 @@ def make_test_app(service: Service) -> Router:
 
     async def summary(request: HttpRequest) -> Response:
         books = service.hub.ledger
-        return _json({"total": books.total, "dropped": books.dropped, "fates": books.summary()})
+        fates = books.summary()
+        return _json(
+            {"total": books.total, "dropped": books.dropped, "crossed": books.crossed, "fates": fates}
+        )
 
     async def requests(request: HttpRequest) -> Response:
         return _json({"columns": Request._fields, "rows": list(service.requests)})
@@ -95,7 +98,8 @@ def make_test_app(service: Service) -> Router:
                 plan = parse(await request.body(), file="body", name=name, seed=int(seed))
             except (PlanError, ValueError) as error:
                 return _json({"error": str(error)}, status=400)
-            await faults.switch(service, plan)
+            start = request.query_params.get("start")
+            await faults.switch(service, plan, None if start is None else int(start))
         elif request.method == "DELETE":
             await faults.switch(service, None)
         at_work = service.hub.faults
@@ -111,6 +115,8 @@ def make_test_app(service: Service) -> Router:
             Route("/connections", make_connections, methods=["POST"]),
             Route("/sockets", sockets, methods=["DELETE"]),
             Route("/faults", faults_at_work, methods=["GET", "PUT", "DELETE"]),
+            Route("/health", lambda request: _json(service.health())),
+            Route("/metrics", lambda request: Response(service.metrics.text())),
         ],
         redirect_slashes=False,
     )

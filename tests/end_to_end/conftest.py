@@ -86,9 +86,9 @@ def scenario(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def target() -> Iterator[Target]:
-    """A fresh reference server with its test endpoints."""
-    server = Server("--test-endpoints")
+def target(request: pytest.FixtureRequest) -> Iterator[Target]:
+    """A fresh reference server with its test endpoints, and the options that a test parametrizes it with."""
+    server = Server("--test-endpoints", *getattr(request, "param", ()))
     try:
         yield server.ready()
     finally:

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from loadtests.target import Server, Target
+from loadtests.target import Server, Target, tls_context
 from reports.artefact import Run, imbalance
 from reports.deliveries import tally
 from reports.sample import Kind, Outcome
@@ -69,6 +69,7 @@ def written(ledger: list[dict[str, Any]]) -> Counter[str]:
 ROOMS = (1, 3, 8)
 
 
+@pytest.mark.parametrize("target", [(), ("--workers", "2")], ids=["alone", "two processes"], indirect=True)
 def test_rooms_balance_to_the_last_device(talkload: Talkload, target: Target, tmp_path: Path) -> None:
     """Each message reaches every device of its host, each receipt all but one; the server's books agree."""
     plan = (ROOT / "scenarios" / "rooms.toml").read_text()
@@ -110,6 +111,8 @@ def test_rooms_balance_to_the_last_device(talkload: Talkload, target: Target, tm
         assert sorted(theirs.values()) == sorted(len(rows) for _, rows in ours)
     chats = deliveries[deliveries["operation"] == "chat.delivered"]
     assert set(chats.groupby("key").size()) == set(ROOMS)
+    several = httpx.get(target.https.removesuffix("/v1") + "/health", verify=tls_context(target) or True)
+    assert any(row["crossed_ns"] for row in ledger) is ("workers" in several.json())
 
     verdict = json.loads((run.path / "verdict.json").read_text())
     sizes = {row["smallest"] for row in verdict["fanout_sizes"] if row["operation"] == "chat.delivered"}

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from typing import Any
+
 import psutil
 
 from loadtests import usage
+
+PIPES: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
 
 
 def test_waiting_is_the_second_number_of_schedstat() -> None:
@@ -35,3 +41,19 @@ def test_counters_only_grow() -> None:
         (usage.of_machine(), usage.of_machine()),
     ):
         assert all(before <= after for before, after in zip(first, second, strict=True))
+
+
+def test_a_server_is_all_of_its_processes() -> None:
+    """Those that it started to serve for it count with it."""
+    alone = usage.of_process(psutil.Process())
+    child = subprocess.Popen(
+        [sys.executable, "-c", "print(len(bytearray(64 << 20)), flush=True); input()"], **PIPES
+    )
+    try:
+        assert child.stdout is not None
+        child.stdout.readline()
+        together = usage.of_server(psutil.Process())
+        assert together.rss >= alone.rss + (64 << 20)
+        assert together.user >= alone.user
+    finally:
+        child.communicate("\n")

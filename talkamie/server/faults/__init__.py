@@ -38,24 +38,28 @@ class Gate(Protocol):
     def cut(self) -> int: ...
 
 
-async def switch(service: Service, plan: Plan | None) -> None:
-    """End the faults at work, and begin with those of `plan`, all counters at 0."""
+async def switch(service: Service, plan: Plan | None, start: int | None = None) -> None:
+    """End the faults at work, and begin with those of `plan`, all counters at 0.
+
+    `start`, monotonic ns, is from when its times count; several processes are given the same. Default: now.
+    """
     old, service.hub.faults = service.hub.faults, None
     if old is not None:
         await old.stop()
     if plan is not None:
-        service.hub.faults = Faults(plan, service.hub, service.gate)
+        service.hub.faults = Faults(plan, service.hub, service.gate, start)
 
 
 class Faults:
     """A plan at work from the moment it is made until `stop`. Needs a running loop."""
 
-    def __init__(self, plan: Plan, hub: Hub, gate: Gate | None = None) -> None:
+    def __init__(self, plan: Plan, hub: Hub, gate: Gate | None = None, start: int | None = None) -> None:
         self.plan = plan
         self._hub = hub
         self._gate = gate
-        start = clock.monotonic()
-        self._active = [Active(n, rule, plan.seed, start) for n, rule in enumerate(plan.rules, 1)]
+        start = clock.monotonic() if start is None else start
+        share = 1 + len(hub.elsewhere.bus.peers)
+        self._active = [Active(n, rule, plan.seed, start, share) for n, rule in enumerate(plan.rules, 1)]
         self._at: dict[str, list[Active]] = {}
         for active, places in zip(self._active, plan.places, strict=True):
             for place in places:

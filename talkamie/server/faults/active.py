@@ -31,8 +31,10 @@ async def until(due: int) -> None:
 class Active:
     """One rule at work. Instants and durations in nanoseconds."""
 
-    def __init__(self, number: int, rule: Rule, seed: int, start: int) -> None:
+    def __init__(self, number: int, rule: Rule, seed: int, start: int, share: int = 1) -> None:
+        """Of a capacity this process has one `share`-th: so many processes follow the plan."""
         self.rule = rule
+        self._share = share
         self.name = f"{number}:{rule.__struct_config__.tag}"
         self.seen = 0  # events of its places in its time
         self.hits = 0
@@ -90,7 +92,7 @@ class Active:
         The generic cell rate algorithm (ITU-T I.371), as a queue: `_next_token` is when the bucket would be
         full again, and who comes more than `burst - 1` tokens before that waits.
         """
-        token = round(SECOND / rule.per_s)
+        token = round(SECOND * self._share / rule.per_s)
         begin = max(now, self._next_token - (rule.burst - 1) * token)
         self._next_token = max(self._next_token, begin) + token
         return begin - now
