@@ -75,6 +75,8 @@ def test_what_can_not_be_judged_is_a_mistake_of_usage(runs: Runs, tmp_path: Path
         'description = "x"\n[load]\nusers = 1\n[senior]\nchat = 1\n[volunteer]\nchat = 1\n'
         '[gate]\n"chat.deliverd p50" = "5 %"\n'
     )
+    ungated = tmp_path / "u.toml"
+    ungated.write_text(unknown.read_text().partition("[gate]")[0])
     live = ["--scenario", "gate", "--candidate", "x"]
     elsewhere = ["--baseline", "https://192.0.2.1/", "--baseline-socket", "wss://127.0.0.1/"]
     for arguments, says in (
@@ -89,7 +91,7 @@ def test_what_can_not_be_judged_is_a_mistake_of_usage(runs: Runs, tmp_path: Path
         ([*live, "--baseline", "a 'b"], "No closing quotation"),
         ([*live, "--baseline", "serve", "--baseline-socket", "wss://127.0.0.1/"], "it is a command"),
         ([*live, *elsewhere], "this machine only"),
-        (["--scenario", "smoke", "--candidate", "x", "--baseline", "y"], "it has no [gate] table"),
+        (["--scenario", str(ungated), "--candidate", "x", "--baseline", "y"], "it has no [gate] table"),
     ):  # fmt: skip
         ended = call(*arguments, out=out)
         code = 5 if arguments[-len(elsewhere) :] == elsewhere else 2  # load must not go there
