@@ -14,6 +14,7 @@ Without a secret, which only a master on loopback may be, the seal keeps out acc
 from __future__ import annotations
 
 import hmac
+import os
 import secrets
 import stat
 from collections.abc import Callable
@@ -42,10 +43,12 @@ class Forged(Exception):
 def read_secret(path: str) -> bytes:
     """Return the secret in a file. Raises SecretError where it is short, or others may read it."""
     try:
-        mode, text = Path(path).stat().st_mode, Path(path).read_bytes().strip()
+        file, text = Path(path).stat(), Path(path).read_bytes().strip()
     except OSError as error:
         raise SecretError(f"--secret-file {path}: {error.strerror}") from None
-    if mode & (stat.S_IRGRP | stat.S_IROTH):
+    # A group may read what is not ours: that is how a mounted secret is given to us.
+    others = stat.S_IROTH | (stat.S_IRGRP if file.st_uid == os.geteuid() else 0)
+    if file.st_mode & others:
         raise SecretError(f"--secret-file {path}: others may read it: chmod 600 {path}")
     if len(text) < SHORTEST:
         raise SecretError(
