@@ -236,7 +236,7 @@ def test_nothing_is_earlier_than_asked_for(early: int) -> None:
     )
     (achieved,) = stage.rule()["achieved_ns"]
     assert 20 * MS <= achieved < 21 * MS
-    ((_, _, _, _, accepted, written, fate),) = stage.rows()
+    ((_, _, _, _, accepted, written, fate, _),) = stage.rows()
     assert (written - accepted >= 20 * MS, fate) == (True, "sent")
 
 
