@@ -39,8 +39,11 @@ US, MS, SECOND = 1_000, 1_000_000, 1_000_000_000
 WAITED = 0.02
 """Share of the time without a core beyond which a p99 may be that of whoever had it."""
 
-WRITE = 30 * US
-"""By so much a write may take longer in one process than in another."""
+WRITE = 60 * US
+"""By so much a write may take longer in one process than in another.
+
+The client writes with what it needs out of the caches, and encrypts: 30 to 36 µs where the echo takes 5.
+"""
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 
