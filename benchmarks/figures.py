@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.contenders import OURS, USUAL
 from benchmarks.peers import NAMES
+from benchmarks.tables import MET, markdown
 
 RATE = "/CPU s"
 BEGIN, END = "<!-- instrument: begin -->", "<!-- instrument: end -->"
@@ -71,13 +72,9 @@ def table(figures: Sequence[Figure], names: Sequence[str]) -> str:
     rows = [["what", "", *names, "ours : usual", "goal", "met"]]
     for one in figures:
         ratio = "" if one.ratio is None else f"{one.ratio:.2g}×"
-        met = {None: "", True: "yes", False: "**no**"}[one.met]
         cells = [_cell(one.cells.get(name)) for name in names]
-        rows.append([one.what, one.unit, *cells, ratio, one.goal.text if one.goal else "", met])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
-    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    return "\n".join(lines)
+        rows.append([one.what, one.unit, *cells, ratio, one.goal.text if one.goal else "", MET[one.met]])
+    return markdown(rows)
 
 
 def _cell(numbers: Cell | None) -> str:

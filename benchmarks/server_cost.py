@@ -36,7 +36,9 @@ from benchmarks.subject import (
     in_turns,
     round_of,
 )
+from benchmarks.tables import MET, markdown
 from loadtests import clock
+from loadtests.sockets import allow_files
 from loadtests.target import Server, TargetError
 from talkamie.contract import VERSION_PREFIX
 
@@ -82,7 +84,7 @@ class Figure:
 
 def measure(size: Size) -> list[Figure]:
     """Start the servers, plain and then TLS, and return every figure."""
-    _raise_file_limit()
+    allow_files()
     figures: list[Figure] = []
     for name in ("plain", "TLS"):
         with ExitStack() as stack:
@@ -200,15 +202,6 @@ def _bare_server(certificate: str | None) -> Iterator[tuple[int, int]]:
             process.communicate()
 
 
-def _raise_file_limit() -> None:
-    """Allow as many sockets as the machine lets us; the servers inherit it."""
-    with contextlib.suppress(ImportError, ValueError, OSError):
-        import resource
-
-        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 def machine() -> dict[str, str]:
     """Return what the microseconds depend on."""
     model = platform.processor() or platform.machine()
@@ -235,16 +228,10 @@ def table(figures: list[Figure]) -> str:
                 "" if one.bare is None else f"{one.bare:,.1f} {one.unit}",
                 "" if one.ratio is None else f"{one.ratio:.2f}×",
                 goal,
-                {None: "", True: "yes", False: "**no**"}[one.met],
+                MET[one.met],
             )
         )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-        for row in rows
-    ]
-    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    return "\n".join(lines)
+    return markdown(rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -106,6 +106,7 @@ def run(
 
     from loadtests import generator, population
     from loadtests.live import LiveView
+    from loadtests.sockets import A_PERSON
     from scenarios import workload
 
     with plain_errors():
@@ -127,12 +128,12 @@ def run(
             )
         users, seconds = users or plan.load.users, run_time or plan.load.run_time_s
         people = population.plan(plan, users, str(accounts or ""))
-        _fits(users, fleet)
     options = load_options(scenario, out, users, spawn_rate or plan.load.spawn_rate, seconds)
     options += ["--seed", str(seed), *(word for each in settings for word in ("--set", each))]
     console = Console(stderr=as_json)
     server = [*plan.serve_options(), *(["--plain"] if plain else [])]
     with plain_errors(), _target(target, socket, ca, server, private=allow_private) as found:
+        _fits(users * A_PERSON + plan.rooms.further, fleet, found.host)
         with _progress(console) as show:
             connections = plan.population.connections
             population.prepare(found, people, connections=connections, seed=seed, on_progress=show)
@@ -170,14 +171,14 @@ def _fleet(processes: int | None, expected: int | None, bind: str, secret_file: 
     return generator.Fleet(processes or 0, expected or 0, host, port, secret_file or "")
 
 
-def _fits(users: int, fleet: Fleet | None) -> None:
-    """Raise UsageError where this host has not the files or ports for its share of the people."""
+def _fits(connections: int, fleet: Fleet | None, host: str) -> None:
+    """Raise UsageError where this machine has not the files or ports for its share of the connections."""
     from loadtests.doctor import misfit
 
     processes = fleet.processes if fleet else 1
-    here = -(-users * processes // max(fleet.expected, processes)) if fleet and processes else users
-    if processes and (wrong := misfit(processes, here)):
-        raise click.UsageError(f"{here} people on {processes} processes of this machine: {wrong}")
+    workers = max(fleet.expected, processes) if fleet else 1
+    if processes and (wrong := misfit(processes, -(-connections * processes // workers), host)):
+        raise click.UsageError(f"too many people for this machine: {wrong}")
 
 
 def _serve(count: int, master: str, secret_file: str | None, options: list[str]) -> NoReturn:

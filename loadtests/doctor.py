@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import resource
 import select
 import shutil
 import socket
@@ -14,12 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from loadtests import clock, limit
+from loadtests import clock, limit, sockets
 
 _SO_TIMESTAMPNS = 35  # linux/asm-generic/socket.h; not in Python's socket module
-_FDS_PER_USER = 4  # one socket, up to three https connections
-_LOCUST_RAISES_TO = 10_000  # the soft limit, where the hard one lets it
-_FDS_PER_PROCESS = 64  # its own files, its log, its channel to a master
 _MIN_DISK = 200 << 20
 
 
@@ -40,8 +36,8 @@ def examine(out: Path, *, processes: int = 1, users: int = 0) -> list[Check]:
     checks: list[Callable[[], Check]] = [
         _python,
         lambda: _cores(processes),
-        lambda: _fds(processes, users),
-        lambda: _ports(users),
+        lambda: _files(processes, users * sockets.A_PERSON),
+        lambda: _ports(users * sockets.A_PERSON),
         _clock,
         _stamps,
         lambda: _limit(processes),
@@ -49,9 +45,10 @@ def examine(out: Path, *, processes: int = 1, users: int = 0) -> list[Check]:
     return [check() for check in checks] + [_disk(out)]
 
 
-def misfit(processes: int, users: int) -> str:
-    """Return why so many people can't be on so many processes of this host, "" if they can."""
-    wrong = [check for check in (_fds(processes, users), _ports(users)) if check.ok is False]
+def misfit(processes: int, connections: int, host: str) -> str:
+    """Return why so many processes here can't have so many connections to a host, "" if they can."""
+    checks = (_files(processes, connections), _ports(connections, spread=sockets.spreads(host)))
+    wrong = [check for check in checks if check.ok is False]
     return "; ".join(f"{check.name}: {check.found}: {check.remedy}" for check in wrong)
 
 
@@ -71,32 +68,38 @@ def _cores(processes: int) -> Check:
     return Check("cores", None if remedy else True, f"{cores} usable, for {processes} processes", remedy)
 
 
-def _fds(processes: int, users: int) -> Check:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    soft = max(soft, min(hard, _LOCUST_RAISES_TO))
-    room = (soft - _FDS_PER_PROCESS) // _FDS_PER_USER * processes
-    found = f"{soft} a process (hard limit {hard}): enough for about {room} people in {processes} processes"
-    raised = f"raise it first: ulimit -n {min(hard, 65536)}"
-    if users > room:
-        return Check(
-            "file descriptors", False, f"{found}, {users} are wanted", f"{raised}, or use more processes"
-        )
-    ok = True if soft >= 1024 * _FDS_PER_USER else None
+def _files(processes: int, connections: int) -> Check:
+    limit, most = sockets.files()
+    room = (limit - sockets.A_PROCESS) * processes
+    found = (
+        f"{limit} a process (hard limit {most}): {room} connections in {processes} processes, about"
+        f" {room // sockets.A_PERSON} people"
+    )
+    raised = f"raise the hard limit first: ulimit -n {sockets.MOST_FILES}"
+    if connections > room:
+        found += f"; {connections} connections are wanted"
+        return Check("file descriptors", False, found, f"{raised}, or use more processes")
+    ok = True if limit >= 1024 * sockets.A_PERSON else None
     return Check("file descriptors", ok, found, "" if ok else f"for more people {raised}")
 
 
-def _ports(users: int) -> Check:
-    try:
-        low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
-    except (OSError, ValueError):
-        return Check("ephemeral ports", None, "unknown", "not Linux: check the range of local ports yourself")
+def _ports(connections: int, *, spread: bool = False) -> Check:
+    name, span = "ephemeral ports", sockets.ports()
+    if span is None:
+        return Check(name, None, "unknown", "not Linux: check the range of local ports yourself")
+    low, high = span
     count = high - low + 1
     # All processes of a host share them; https and wss of one server are one pair of addresses.
-    found = f"{count} ({low}-{high}) for each pair of addresses: about {count // _FDS_PER_USER} people"
-    enough = users <= count // _FDS_PER_USER
-    ok = False if not enough else True if count >= 10_000 else None
+    room = count * (sockets.MOST_SOURCES if spread else 1)
+    found = (
+        f"{count} ({low}-{high}) for each pair of addresses, about {count // sockets.A_PERSON} people; a"
+        f" target on 127.0.0.1 is reached from up to {sockets.MOST_SOURCES} addresses"
+    )
     widen = "widen it: sysctl -w net.ipv4.ip_local_port_range='1024 65535', or use more machines"
-    return Check("ephemeral ports", ok, found, "" if ok else widen)
+    if connections > room:
+        return Check(name, False, f"{found}; {connections} connections are wanted", widen)
+    ok = True if count >= 10_000 else None
+    return Check(name, ok, found, "" if ok else widen)
 
 
 def _clock() -> Check:

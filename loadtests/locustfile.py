@@ -18,7 +18,7 @@ import msgspec
 from locust import events
 from locust.env import Environment
 
-from loadtests import channel, population
+from loadtests import channel, population, sockets
 from loadtests import target as targets
 from loadtests.app import App
 from loadtests.cast import Casting, Dispatcher, Kind
@@ -37,6 +37,7 @@ from scenarios.population import Population
 __all__ = ["Host", "Lurker", "Senior", "Volunteer", "Writer"]
 
 channel.install()
+sockets.allow_files()
 
 
 @events.init_command_line_parser.add_listener

@@ -5,9 +5,12 @@ Pure: who comes, with which dice, to do what and when is a function of the scena
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
+
 from msgspec import Struct
 
-from loadtests import cast
+from loadtests import cast, sockets
 from loadtests.pacing import Plan, plan
 from scenarios.population import Population
 from scenarios.workload import Scenario
@@ -37,6 +40,20 @@ def arrivals(scenario: Scenario, order: Order) -> Plan | None:
         return None
     spacing = scenario.load.spacing
     return plan(segments, scenario.recorded, spacing=spacing, seed=order.seed, seconds=order.seconds)
+
+
+def own_places(order: Order) -> Iterator[cast.Place]:
+    """Yield the virtual users of this worker."""
+    everybody = islice(cast.places(order.kinds), order.users)
+    return (each for each in everybody if cast.worker_of(each.number, order.workers) == order.worker)
+
+
+def connections(scenario: Scenario, order: Order) -> int:
+    """Return how many connections this worker has open at most: its people's, and their devices'."""
+    found, devices = 0, scenario.rooms.devices
+    for each in own_places(order):
+        found += sockets.A_PERSON + (devices[each.rank] - 1 if each.kind == "Host" else 0)
+    return found
 
 
 def plan_hash(scenario: Scenario, order: Order) -> str:

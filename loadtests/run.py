@@ -16,13 +16,13 @@ from typing import Any, Protocol
 import gevent
 import msgspec
 
-from loadtests import cast, channel, clock, head
+from loadtests import cast, channel, clock, head, sockets
 from loadtests.abort import Watch
 from loadtests.clocksync import Prober
 from loadtests.dispatch import Dispatcher, ThinkTimes, Turns
 from loadtests.fanout import Ledger
 from loadtests.health import Health, every_second
-from loadtests.order import Order, arrivals
+from loadtests.order import Order, arrivals, connections
 from loadtests.pacing import Plan
 from loadtests.recorder import Recorder, Second
 from loadtests.statement import Live, Statement
@@ -65,6 +65,10 @@ class Run:
         self.troubles: list[str] = []  # mistakes of our own: they make the run invalid
         self._me = head.identity(order.name)
         self._prober: Prober | None = None
+        everybody = msgspec.structs.replace(
+            order, worker=0, workers=1
+        )  # a host's ports are of all its workers
+        engine().spread(sockets.sources(connections(scenario, everybody)))
         self._seats = cast.Seats(order.kinds, order.worker, order.workers)
         self._sockets = 0
         self._people: dict[Participant, cast.Seat] = {}

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from loadtests import clock
+from loadtests.sockets import IP_BIND_ADDRESS_NO_PORT
 from loadtests.waiting import Wait
 from loadtests.wire import (
     ANCILLARY_BYTES,
@@ -127,6 +128,9 @@ class Stream:
         one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._engine.stamps == "wire":
             one.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        if source := self._engine.source(address[0]):
+            one.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+            one.bind((source, 0))
         self._fd, self._recvmsg, self._send = one.fileno(), one.recvmsg, one.send
         if (number := one.connect_ex(address)) not in (0, errno.EINPROGRESS):
             one.close()

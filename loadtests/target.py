@@ -63,6 +63,11 @@ class Target:
     extras: bool = False  # it serves what is beyond the 48 operations
 
     @property
+    def host(self) -> str:
+        """Return the host of the sockets."""
+        return urlsplit(self.wss).hostname or ""
+
+    @property
     def local(self) -> bool:
         """Return whether the server is a process of this machine that can be watched."""
         return self.pid > 0

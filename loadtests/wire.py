@@ -19,6 +19,7 @@ What stamps arrivals is found out when the engine starts, and is part of every r
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import struct
@@ -29,7 +30,7 @@ from typing import Any, Protocol
 from gevent import get_hub, monkey
 from gevent import socket as cooperative
 
-from loadtests import clock
+from loadtests import clock, sockets
 from loadtests.waiting import Wait, Wheel
 
 EVENTS_A_TURN = 128
@@ -136,7 +137,17 @@ class Engine:
         self.frames = 0  # messages read; counted by those who take reads apart
         self.coalesced = 0  # of them those that were not the last of their read: earlier than their stamp
         self._addresses: dict[tuple[str, int], list[tuple[int, Address]]] = {}
+        self._sources = itertools.cycle([""])
         self._woken: list[Wait[Any]] = []
+
+    def spread(self, count: int) -> None:
+        """Let connections over loopback come from so many addresses in turn: see `loadtests.sockets`."""
+        several = [f"127.0.0.{number}" for number in range(1, count + 1)]
+        self._sources = itertools.cycle(several if count > 1 else [""])
+
+    def source(self, host: str) -> str:
+        """Return the address from which the next connection to a host is to come, "" for any."""
+        return next(self._sources) if sockets.spreads(host) else ""
 
     def wake(self, one: Wait[Any]) -> None:
         """Let a greenlet go on after this turn. One callback of gevent's for all of them: each costs."""

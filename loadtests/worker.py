@@ -22,7 +22,7 @@ from loadtests import channel, clock, doctor, target
 from loadtests.fetch import CHUNK, FETCH, chunk, listing, wanted
 from loadtests.fleet import LEASE, Command, Duty, File, Hello, Phase, Snapshot, Spec, Wanted
 from loadtests.master import MESSAGE
-from loadtests.order import plan_hash
+from loadtests.order import connections, plan_hash
 from loadtests.run import Run
 from loadtests.statement import Statement
 from reports.artefact import ArtefactError, create, read_manifest, release, seal
@@ -157,7 +157,8 @@ class Worker:
 
     def _open(self, spec: Spec) -> None:
         self._run_id, self._last = spec.manifest.id, None
-        self._complaint = doctor.misfit(1, -(-spec.order.users // spec.order.workers))
+        wanted = connections(spec.scenario, spec.order)
+        self._complaint = doctor.misfit(1, wanted, spec.target.host)
         if self._complaint:
             self.say()
             return

@@ -144,6 +144,11 @@ class Rooms(_Strict, frozen=True, kw_only=True):
     devices: tuple[Annotated[int, Meta(ge=1, le=10_000)], ...] = ()  # of each room's host
     ping_interval_s: Positive = PING_INTERVAL_S  # of each device but the one that is read on
 
+    @property
+    def further(self) -> int:
+        """Return how many devices there are beside those that are read on."""
+        return sum(self.devices) - len(self.devices)
+
 
 class Client(_Strict, frozen=True, kw_only=True):
     """What the app does on its own, and how long it waits."""

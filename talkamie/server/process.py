@@ -52,6 +52,7 @@ from talkamie.server.store import Store, StoreError, open_store
 from talkamie.server.workers import Alone, Ended, Herald, Member, Workers
 
 LARGE_BYTES = 128 * 1024
+MOST_FILES = 65_536  # what a process asks for, where it may
 _M_MMAP_THRESHOLD = -3  # malloc.h
 
 
@@ -77,6 +78,7 @@ def run(options: argparse.Namespace) -> None:
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s")
     # Until the loop takes the signals over: what was made so far is removed on this way out too.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    _allow_files()
     plan = _plan(options.faults, options.seed, options.host)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="talkamie-")))
@@ -107,6 +109,16 @@ def run(options: argparse.Namespace) -> None:
             _work(job, 0, Alone(ready), parent)
         else:
             _work_together(job, ready, parent)
+
+
+def _allow_files() -> None:
+    """Ask for as many open files as there may be: each connection is one, and most shells give 1,024."""
+    with contextlib.suppress(ImportError, OSError, ValueError):  # Windows; more than the system keeps
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
 
 
 def _work_together(job: Job, ready: dict[str, Any], parent: int | None) -> None:
