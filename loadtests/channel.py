@@ -6,7 +6,8 @@ stops anybody: Locust's own listener ends for good at the first bytes that are n
 
 A frame is MAC (32 bytes) + session (16) + number (8, big endian) + message. The MAC is HMAC-SHA-256 (RFC
 2104) over direction, worker, session, number and message. A session is a process that sends: of each worker,
-and of a master, the first one that is heard is the only one. The messages can be read on the way.
+and of a master, the first one that is heard is the only one. Who listens can read the messages, but not what
+was hidden in them.
 
 Without a secret, which only a master on loopback may be, the seal keeps out accidents but nobody.
 """
@@ -17,16 +18,19 @@ import hmac
 import os
 import secrets
 import stat
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import zmq
+from cryptography.fernet import Fernet, InvalidToken
 from locust.exception import RPCError
 from locust.rpc import zmqrpc
 from locust.rpc.protocol import Message
 
 TO_MASTER, TO_WORKER = b"m", b"w"
+_HIDDEN = b"what is hidden"  # what the key for it is made with, so that it is another than the seal's
 SHORTEST = 16  # characters of a secret
 LARGEST = 64 << 20  # bytes of a message
 _MAC, _SESSION, _NUMBER = 32, 16, 8
@@ -95,6 +99,23 @@ class Seal:
             b"".join((direction, len(worker).to_bytes(4, "big"), worker, head, message)),
             "sha256",
         )
+
+
+def hide(what: bytes) -> bytes:
+    """Return it for a message in a form that only who has the secret can read: a Fernet token."""
+    return _fernet().encrypt(what)
+
+
+def reveal(hidden: bytes) -> bytes:
+    """Return what `hide` was given. Raises Forged."""
+    try:
+        return _fernet().decrypt(hidden)
+    except InvalidToken:
+        raise Forged("not hidden with our secret") from None
+
+
+def _fernet() -> Fernet:
+    return Fernet(urlsafe_b64encode(hmac.digest(secret, _HIDDEN, "sha256")))
 
 
 class Traffic:

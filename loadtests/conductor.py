@@ -66,7 +66,7 @@ class Conductor:
         """See Locust's events."""
         try:
             self.begin()
-        except (ArtefactError, MasterError, OSError) as error:
+        except (ArtefactError, MasterError, OSError, workload.WorkloadError) as error:
             self._environment.process_exit_code = EXIT_USAGE
             if isinstance(self, Coordinator):
                 self._runner.quit()

@@ -102,6 +102,7 @@ class Spec(Struct, frozen=True, kw_only=True):
     target: Target
     clock_port: int = 0  # where the coordinator tells the time to a worker with another clock (UDP)
     authority: str = ""  # PEM of whoever vouches for the target's certificates
+    accounts: bytes = b""  # of a file: `order.Known` of this worker, hidden because of the passwords
 
 
 class Snapshot(Struct, frozen=True, kw_only=True, tag=True):

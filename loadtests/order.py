@@ -5,18 +5,22 @@ Pure: who comes, with which dice, to do what and when is a function of the scena
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 from msgspec import Struct
 
 from loadtests import cast, sockets
 from loadtests.pacing import Plan, plan
+from scenarios.people import Person
 from scenarios.population import Population
 from scenarios.workload import Scenario
 
 ALONE = "local"
 """The name of a worker that is the only one."""
+
+Known = dict[str, dict[int, Person]]
+"""People who have an account already, by their kind and their rank in it."""
 
 
 class Order(Struct, kw_only=True, frozen=True):
@@ -46,6 +50,16 @@ def own_places(order: Order) -> Iterator[cast.Place]:
     """Yield the virtual users of this worker."""
     everybody = islice(cast.places(order.kinds), order.users)
     return (each for each in everybody if cast.worker_of(each.number, order.workers) == order.worker)
+
+
+def own_people(order: Order, everybody: Mapping[str, Sequence[Person]]) -> Known:
+    """Return this worker's share of all people of a population."""
+    found: Known = {}
+    for each in own_places(order):
+        kind = each.kind.lower()
+        if each.rank < len(people := everybody.get(kind, ())):
+            found.setdefault(kind, {})[each.rank] = people[each.rank]
+    return found
 
 
 def connections(scenario: Scenario, order: Order) -> int:

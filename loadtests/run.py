@@ -22,7 +22,7 @@ from loadtests.clocksync import Prober
 from loadtests.dispatch import Dispatcher, ThinkTimes, Turns
 from loadtests.fanout import Ledger
 from loadtests.health import Health, every_second
-from loadtests.order import Order, arrivals, connections
+from loadtests.order import Known, Order, arrivals, connections, own_people
 from loadtests.pacing import Plan
 from loadtests.recorder import Recorder, Second
 from loadtests.statement import Live, Statement
@@ -51,12 +51,21 @@ class Run:
     """What the users of one worker share. Made when a test starts, `close`d once when it stops."""
 
     def __init__(
-        self, order: Order, scenario: Scenario, target: Target, tls: ssl.SSLContext | None, folder: Path
+        self,
+        order: Order,
+        scenario: Scenario,
+        target: Target,
+        tls: ssl.SSLContext | None,
+        folder: Path,
+        known: Known | None = None,
     ) -> None:
-        """Open the books in a run's folder. Raises reports' ArtefactError, WorkloadError."""
+        """Open the books in a run's folder. Raises reports' ArtefactError, WorkloadError.
+
+        `known` are this worker's people who have an account, where the order's population can't be read here.
+        """
         self.order, self.scenario, self.target, self.tls, self.folder = order, scenario, target, tls, folder
         self.seed, self.tag = order.seed, order.population.tag or order.tag
-        self._known = order.population.people(order.seed)
+        self._known = own_people(order, order.population.people(order.seed)) if known is None else known
         self.finishing = False
         self.steady_from = 0
         self.strange = 0  # frames that are not of the contract
@@ -149,11 +158,11 @@ class Run:
     def known_person(self, user: Participant) -> Person | None:
         """Return who has an account already and this user's seat, None where there is nobody or was one."""
         seat = self._people[user]
-        known = self._known.get(seat.place.kind.lower(), [])
-        if seat.before or seat.place.rank >= len(known):
+        found = self._known.get(seat.place.kind.lower(), {}).get(seat.place.rank)
+        if seat.before or found is None:
             return None
         seat.person()
-        return known[seat.place.rank]
+        return found
 
     def next_socket(self) -> int:
         """Return the number of the next socket."""

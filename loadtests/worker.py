@@ -22,7 +22,7 @@ from loadtests import channel, clock, doctor, target
 from loadtests.fetch import CHUNK, FETCH, chunk, listing, wanted
 from loadtests.fleet import LEASE, Command, Duty, File, Hello, Phase, Snapshot, Spec, Wanted
 from loadtests.master import MESSAGE
-from loadtests.order import connections, plan_hash
+from loadtests.order import Known, connections, plan_hash
 from loadtests.run import Run
 from loadtests.statement import Statement
 from reports.artefact import ArtefactError, create, read_manifest, release, seal
@@ -37,6 +37,7 @@ IDLE = 10 * clock.SECOND
 _POLL_S = 0.05
 
 _decode = msgspec.msgpack.Decoder(Command).decode
+_known = msgspec.msgpack.Decoder(Known).decode
 
 
 class Worker:
@@ -165,8 +166,9 @@ class Worker:
         try:
             tls = target.tls_context(spec.target, authority=spec.authority)
             self._cast(spec)
-            self.run = Run(spec.order, spec.scenario, spec.target, tls, self._folder(spec))
-        except (ArtefactError, OSError, target.TargetError, WorkloadError) as error:
+            known = _known(channel.reveal(spec.accounts)) if spec.accounts else None
+            self.run = Run(spec.order, spec.scenario, spec.target, tls, self._folder(spec), known)
+        except (ArtefactError, OSError, channel.Forged, target.TargetError, WorkloadError) as error:
             self._complaint = str(error)
         else:
             self._plan = plan_hash(spec.scenario, spec.order)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import httpx
@@ -9,7 +10,8 @@ import pytest
 
 from analysis import verdict as judging
 from loadtests.target import Target
-from reports.artefact import Run
+from reports.artefact import Run, imbalance
+from reports.sample import STORM as STORM_EVENT
 from tests.end_to_end.conftest import Talkload
 
 pytestmark = pytest.mark.end_to_end
@@ -112,6 +114,33 @@ def test_accounts_of_a_file_sign_in_and_a_wrong_one_keeps_the_run_from_its_stead
     kept = b"".join(path.read_bytes() for path in run.path.rglob("*") if path.is_file())
     assert "s3cret" not in ended.stdout + ended.stderr
     assert b"s3cret" not in kept
+
+
+def test_several_workers_share_the_accounts_and_one_storm(talkload: Talkload, tmp_path: Path) -> None:
+    """Nobody is two people's account, the sockets are dropped once, all come back, and the books balance."""
+    file, runs = tmp_path / "small-storm.toml", tmp_path / "runs"
+    file.write_text(SCENARIO + STORM + '\n[slo]\nlost = "= 0"\ndeliveries = ">= 10"\n')
+    ended = talkload("run", str(file), "--processes", "2", "--out", str(runs), "--no-page")
+    run, verdict = judged(runs)
+    assert ended.returncode == verdict.exit_code, ended.stdout + ended.stderr
+    assert verdict.exit_code in (0, 4), verdict.sentences  # 4 where this machine was too busy
+    assert [worker.name for worker in run.manifest.workers] == ["w1", "w2"]
+    assert all(worker.closed and not imbalance(worker) for worker in run.manifest.workers)
+    assert (run.manifest.users, run.manifest.connected) == (12, 12)
+    assert "sign-up" not in run.samples().column("operation").to_pylist()
+
+    online = run.presence().to_pandas()
+    accounts = online.groupby("worker", observed=True)["user"].agg(set)
+    assert len(accounts["w1"] | accounts["w2"]) == 12
+    assert accounts["w1"].isdisjoint(accounts["w2"])
+    assert sum(each["kind"] == STORM_EVENT for each in run.events()) == 1
+    (storm,) = verdict.storms
+    assert 6 <= storm.people == storm.back <= storm.sockets <= 12
+    assert storm.recovery is not None
+
+    fates = Counter(run.deliveries().column("fate").to_pylist())
+    assert fates["on-time"] > 10
+    assert not fates.keys() & {"lost", "duplicate", "misdelivered"}
 
 
 def test_a_mistake_in_a_file_of_accounts_is_a_sentence(talkload: Talkload, tmp_path: Path) -> None:

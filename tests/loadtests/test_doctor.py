@@ -38,12 +38,13 @@ def test_a_folder_that_is_yet_to_be_made_is_judged_by_where_it_would_be(tmp_path
 def test_limits_are_those_of_all_processes_of_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files are each process's own, ports are everybody's; what does not fit is refused with its figures."""
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4064))
-    assert doctor.misfit(1, 1000) == ""
-    wrong = doctor.misfit(1, 1001)
-    assert "enough for about 1000 people in 1 processes, 1001 are wanted" in wrong
-    assert "ulimit -n 4064" in wrong
-    assert doctor.misfit(2, 1001) == ""
-    assert "for each pair of addresses" in doctor.misfit(256, 100_000)
+    assert doctor.misfit(1, 4000, "127.0.0.1") == ""
+    wrong = doctor.misfit(1, 4001, "127.0.0.1")
+    assert "4000 connections in 1 processes, about 1000 people; 4001 connections are wanted" in wrong
+    assert "ulimit -n 65536" in wrong
+    assert doctor.misfit(2, 4001, "127.0.0.1") == ""
+    assert "for each pair of addresses" in doctor.misfit(256, 100_000, "10.1.2.3")
+    assert doctor.misfit(256, 100_000, "127.0.0.1") == ""  # from several addresses
 
 
 def test_more_processes_than_cores_are_warned_of(tmp_path: Path) -> None:

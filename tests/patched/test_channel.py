@@ -43,6 +43,17 @@ def test_a_changed_byte_a_cut_or_any_bytes_are_forged(message: bytes, data: st.D
             master.open(b"w", bad)
 
 
+def test_what_is_hidden_is_read_with_the_secret_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not to be seen in what is sent, and whoever has another secret is told that it is forged."""
+    monkeypatch.setattr(channel, "secret", SECRET)
+    hidden = channel.hide(b"a password")
+    assert b"password" not in hidden
+    assert channel.reveal(hidden) == b"a password"
+    monkeypatch.setattr(channel, "secret", b"another secret, as long")
+    with pytest.raises(Forged):
+        channel.reveal(hidden)
+
+
 def test_another_secret_worker_or_direction_is_forged() -> None:
     """A frame is good for one worker and one way."""
     stranger, master = ends(b"another secret, as long")

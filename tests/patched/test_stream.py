@@ -114,6 +114,21 @@ def test_what_is_sent_comes_back(
         assert end.ends.empty()
 
 
+def test_over_loopback_connections_come_from_as_many_addresses_as_are_wanted() -> None:
+    """In turn; from the one that the kernel chooses where one is enough."""
+    peers: Queue[Any] = Queue()
+    engine, came = Engine("epoll"), []
+    with listening(peers.put) as port:
+        for count in (3, 3, 3, 3, 1, 1):
+            if len(came) in (0, 4):
+                engine.spread(count)
+            end = End(engine)
+            end.stream.open("127.0.0.1", port, deadline=soon())
+            came.append(peers.get(timeout=SOON).getpeername()[0])
+            end.stream.close()
+    assert came == [f"127.0.0.{number}" for number in (1, 2, 3, 1, 1, 1)]
+
+
 def test_the_stamp_is_the_kernels_and_not_ours(engines: dict[str, Engine]) -> None:
     """Whatever keeps our loop from reading: the instant is that of the arrival."""
     if wire.best_stamps(clock.Realtime()) != "wire":
