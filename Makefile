@@ -33,13 +33,14 @@ serve: $(READY)
 	@$(BIN)/talkload serve
 
 # How often the gate is right, simulated and live (docs/gates.md); what the instrument and the reference server cost,
-# and the verdict on a run of an hour (docs/benchmarks.md).
+# the verdict on a run of an hour, and ten thousand sockets at once (docs/benchmarks.md).
 bench: $(READY)
 	@$(BIN)/python -m benchmarks.gate_simulation
 	@$(BIN)/python -m benchmarks.gates $(filter --quick,$(BENCH))
 	@$(BIN)/python -m benchmarks.instrument $(BENCH)
 	@$(BIN)/python -m benchmarks.server_cost $(filter --quick --json,$(BENCH))
 	@$(BIN)/python -m benchmarks.large_run --page $(filter --json,$(BENCH))
+	@$(BIN)/python -m benchmarks.sockets $(filter --json,$(BENCH))
 
 # Are runs that something else spoiled called invalid, and no others: docs/benchmarks.md.
 validity: $(READY)

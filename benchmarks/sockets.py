@@ -74,7 +74,9 @@ class Held(Struct, frozen=True):
     sources: int  # addresses of this machine that they come from
     sockets: int  # the fewest that were open at any second of it
     held: int
-    connecting: int  # from the first socket to the last
+    connecting: int  # from the first socket to the last: their people sign up at a person's pace
+    connect_p50: int  # TCP, TLS and the upgrade, of those that could be opened
+    connect_p99: int
     dropped: int  # over the whole run
     refused: int  # connects and sign-ins that failed, over the whole run
     pings: int
@@ -110,6 +112,8 @@ class Held(Struct, frozen=True):
                 self.rss_together < MOST_BYTES,
             ),
             ("connecting took", fmt_span(self.connecting), "", None),
+            ("connect p50", fmt_ms(self.connect_p50), "", None),
+            ("connect p99", fmt_ms(self.connect_p99), "", None),
         ]
 
     @property
@@ -150,7 +154,7 @@ def found(run: Run, wanted: int) -> Held:
     resources = run.resources(("at", "process", "rss", "sockets")).to_pandas()
     during = samples[samples["sent"].between(phase.from_ns, phase.to_ns)]
     pings = during[during["kind"] == Kind.PING]
-    times = _took(pings)
+    times, connects = _took(pings), _took(samples[samples["operation"] == "wss.connect"])
     opened = samples[samples["operation"].isin(["wss.connect", "wss.authenticate"])]
     rows = resources[resources["at"].between(phase.from_ns, phase.to_ns)]
     own = rows[rows["process"] == "generator"]
@@ -162,6 +166,8 @@ def found(run: Run, wanted: int) -> Held:
         sockets=int(own["sockets"].min()),
         held=phase.to_ns - phase.from_ns,
         connecting=int(opened["arrived"].max() - opened["sent"].min()),
+        connect_p50=quantile(connects, 0.5),
+        connect_p99=quantile(connects, 0.99),
         dropped=sum(each["kind"] == "socket-lost" for each in run.events()),
         refused=int((opened["outcome"] != Outcome.OK).sum()),
         pings=len(pings),
@@ -177,9 +183,9 @@ def found(run: Run, wanted: int) -> Held:
     )
 
 
-def _took(pings: pd.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    answered = pings[pings["outcome"] == Outcome.OK]
-    return (answered["arrived"] - answered["sent"]).to_numpy(np.int64)
+def _took(attempts: pd.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    good = attempts[attempts["outcome"] == Outcome.OK]
+    return (good["arrived"] - good["sent"]).to_numpy(np.int64)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -201,12 +207,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.json:
         print(json.dumps(about | to_builtins(held) | {"met": held.met}, indent=1, ensure_ascii=False))
     else:
-        needs = f"{fmt_count(connections(given.sockets))} connections at most, from {held.sources} addresses"
-        limits = f"files: {fmt_count(room.files()[0])} a process, ports: {room.ports()} an address"
-        print(
-            f"{about['date']} · {about['machine']} · Python {about['python']} · pressure {held.pressure:.0%}"
-        )
-        print(f"{needs} ({limits})\n")
+        pressure = "" if held.pressure is None else f" · pressure {held.pressure:.0%}"
+        print(f"{about['date']} · {about['machine']} · Python {about['python']}{pressure}")
+        files, sources = fmt_count(room.files()[0]), f"{held.sources} local addresses"
+        needs = f"{fmt_count(connections(given.sockets))} connections at most, from {sources}"
+        print(f"{needs} ({files} files a process, ports of an address: {room.ports()})\n")
         rows = [(*row, MET[met]) for *row, met in held.goals()]
         print(markdown([("what", "measured", "goal", "met"), *rows]))
     return 0 if held.met else 1

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import httpx
@@ -12,7 +16,8 @@ from analysis import verdict as judging
 from loadtests.target import Target
 from reports.artefact import Run, imbalance
 from reports.sample import STORM as STORM_EVENT
-from tests.end_to_end.conftest import Talkload
+from tests.end_to_end.conftest import LONG, Talkload, command
+from tests.end_to_end.hosts import Host
 
 pytestmark = pytest.mark.end_to_end
 
@@ -141,6 +146,51 @@ def test_several_workers_share_the_accounts_and_one_storm(talkload: Talkload, tm
     fates = Counter(run.deliveries().column("fate").to_pylist())
     assert fates["on-time"] > 10
     assert not fates.keys() & {"lost", "duplicate", "misdelivered"}
+
+
+MAKE = """import sys, httpx
+httpx.post(sys.argv[1] + "/accounts", content=sys.argv[2], trust_env=False, timeout=10).raise_for_status()"""
+
+
+def test_workers_of_other_machines_get_their_share_of_a_file_and_nobody_sees_it(
+    hosts: Callable[..., AbstractContextManager[dict[str, Host]]], tmp_path: Path
+) -> None:
+    """The file is with the master alone; what is in it is hidden on the way, and in no file of anybody."""
+    secret, file, here = tmp_path / "secret", tmp_path / "few.toml", tmp_path / "here"
+    secret.write_text("s" * 32)
+    secret.chmod(0o600)
+    here.mkdir()
+    file.write_text(SCENARIO.replace("lurker = 2", "lurker = 0").replace("users = 12", "users = 4"))
+    wishes = [
+        {"email": f"p{n}@x.test", "name": f"P{n} Bench", "type": kind, "password": f"s3cret-{n}"}
+        for n, kind in enumerate(("senior", "senior", "volunteer", "volunteer"))
+    ]
+    rows = [",".join((each["email"], each["type"], each["password"])) for each in wishes]
+    (here / "accounts.csv").write_text("\n".join(["email,role,password", *rows]))
+    with hosts("target", "master", "one", "other") as found:
+        serving = ("--port", "0", "--host", found["target"].address, "--test-endpoints")
+        server = found["target"].start(sys.executable, "-m", "talkamie.server", *serving)
+        assert server.stdout is not None
+        ready = json.loads(server.stdout.readline())
+        made = found["target"].run(sys.executable, "-c", MAKE, ready["test"], json.dumps(wishes))
+        assert made.returncode == 0, made.stderr
+        bound = ("--bind", found["master"].address, "--expect-workers", "2", "--secret-file", str(secret))
+        where = ("--target", ready["https"], "--socket", ready["wss"], "--ca", ready["ca"], "--allow-private")
+        much = ("--run-time", "6s", "--accounts", "accounts.csv", "--out", str(tmp_path / "runs"))
+        line = command("run", str(file), "--master", *bound, *where, *much, "--no-page")
+        master = found["master"].start(*line, cwd=here)
+        for name in ("one", "other"):
+            to = ("--master-host", found["master"].address, "--secret-file", str(secret))
+            found[name].start(*command("run", "--worker", "--own-disk", *to, "--out", str(tmp_path / name)))
+        said, complaint = master.communicate(timeout=LONG)
+    run, _ = judged(tmp_path / "runs")
+    assert run.manifest.connected == 4, said + complaint
+    accounts = run.presence().to_pandas().groupby("worker", observed=True)["user"].agg(set)
+    assert [len(each) for each in accounts] == [2, 2]
+    assert len(accounts["w1"] | accounts["w2"]) == 4
+    kept = [path for path in tmp_path.rglob("*") if path.is_file() and path.parent != here]
+    assert not any(b"s3cret-" in path.read_bytes() for path in kept)
+    assert "s3cret-" not in said + complaint
 
 
 def test_a_mistake_in_a_file_of_accounts_is_a_sentence(talkload: Talkload, tmp_path: Path) -> None:

@@ -117,7 +117,8 @@ def test_what_is_sent_comes_back(
 def test_over_loopback_connections_come_from_as_many_addresses_as_are_wanted() -> None:
     """In turn; from the one that the kernel chooses where one is enough."""
     peers: Queue[Any] = Queue()
-    engine, came = Engine("epoll"), []
+    engine = Engine("epoll")
+    came: list[str] = []
     with listening(peers.put) as port:
         for count in (3, 3, 3, 3, 1, 1):
             if len(came) in (0, 4):

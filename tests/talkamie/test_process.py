@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import psutil
 import pytest
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError
 
@@ -59,6 +60,19 @@ def test_the_whole_way_in_over_https(server: Ready, tls: ssl.SSLContext) -> None
         assert session["user"] == user
     with open_socket(server, tls) as wire:
         assert ask(wire, "authenticate", token=session["tokens"]["access"])["data"] == user
+
+
+def test_it_may_open_more_files_than_the_shell_gave() -> None:
+    """As many as the hard limit lets it, up to 65,536: each connection is one."""
+    few = ["sh", "-c", 'ulimit -Sn 256 && exec "$@"', "sh"]
+    with subprocess.Popen([*few, *COMMAND, "--port", "0", "--plain"], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline()
+            soft, hard = psutil.Process(process.pid).rlimit(psutil.RLIMIT_NOFILE)
+        finally:
+            process.terminate()
+    assert soft == min(hard, 65_536) > 256
 
 
 def test_metrics_count_requests_and_deliveries(people: Callable[..., list[Person]]) -> None:
