@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +19,12 @@ from analysis.stats import quantile
 from reports import clocks
 from reports.artefact import Run
 from reports.sample import EXCHANGES
-from tests.end_to_end.conftest import LONG, command
+from tests.end_to_end.conftest import LONG
+from tests.end_to_end.fleets import Hosts, fleet
 from tests.end_to_end.hosts import Host
 
 pytestmark = pytest.mark.end_to_end
 
-Hosts = Callable[..., AbstractContextManager[dict[str, Host]]]
 PARTY = (sys.executable, "-m", "tests.end_to_end.clock_party")
 AHEAD = 250_000_000
 LIMIT = 50_000
@@ -112,23 +110,9 @@ def test_workers_with_another_clock_measure_on_the_run_s(
     hosts: Hosts, scenario: Path, tmp_path: Path
 ) -> None:
     """One is 250 ms ahead: the p50 across clocks is the one of the true offset, within the bound."""
-    secret = tmp_path / "secret"
-    secret.write_text("s" * 32)
-    secret.chmod(0o600)
-    with hosts("target", "master", "one", "other", clocks={"other": AHEAD}) as found:
-        place = found["target"].address
-        serving = ("-m", "talkamie.server", "--port", "0", "--host", place)
-        server = found["target"].start(sys.executable, *serving)
-        assert server.stdout is not None
-        ready = json.loads(server.stdout.readline())
-        told = ("--bind", found["master"].address, "--expect-workers", "2", "--secret-file", str(secret))
-        where = ("--target", ready["https"], "--socket", ready["wss"], "--ca", ready["ca"], "--allow-private")
-        much = ("--users", "32", "--run-time", "9s", "--out", str(tmp_path / "runs"), "--no-page")
-        master = found["master"].start(*command("run", str(scenario), "--master", *told, *where, *much))
-        for name in ("one", "other"):
-            to = ("--master-host", found["master"].address, "--secret-file", str(secret))
-            found[name].start(*command("run", "--worker", "--own-disk", *to, "--out", str(tmp_path / name)))
-        said, complaint = master.communicate(timeout=LONG)
+    told, workers = ("--users", "32", "--run-time", "9s"), ("one", "other")
+    with fleet(hosts, tmp_path, scenario, *told, workers=workers, clocks={"other": AHEAD}) as found:
+        said, complaint = found.master.communicate(timeout=LONG)
     run = Run.open("latest", root=tmp_path / "runs")
     judged = verdict.judge(run)
     assert judged.totals.successes, said + complaint

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,7 +15,8 @@ from analysis import verdict as judging
 from loadtests.target import Target
 from reports.artefact import Run, imbalance
 from reports.sample import STORM as STORM_EVENT
-from tests.end_to_end.conftest import LONG, Talkload, command
+from tests.end_to_end.conftest import LONG, Talkload
+from tests.end_to_end.fleets import Hosts, fleet
 from tests.end_to_end.hosts import Host
 
 pytestmark = pytest.mark.end_to_end
@@ -153,12 +153,10 @@ httpx.post(sys.argv[1] + "/accounts", content=sys.argv[2], trust_env=False, time
 
 
 def test_workers_of_other_machines_get_their_share_of_a_file_and_nobody_sees_it(
-    hosts: Callable[..., AbstractContextManager[dict[str, Host]]], tmp_path: Path
+    hosts: Hosts, tmp_path: Path
 ) -> None:
     """The file is with the master alone; what is in it is hidden on the way, and in no file of anybody."""
-    secret, file, here = tmp_path / "secret", tmp_path / "few.toml", tmp_path / "here"
-    secret.write_text("s" * 32)
-    secret.chmod(0o600)
+    file, here = tmp_path / "few.toml", tmp_path / "here"
     here.mkdir()
     file.write_text(SCENARIO.replace("lurker = 2", "lurker = 0").replace("users = 12", "users = 4"))
     wishes = [
@@ -167,22 +165,14 @@ def test_workers_of_other_machines_get_their_share_of_a_file_and_nobody_sees_it(
     ]
     rows = [",".join((each["email"], each["type"], each["password"])) for each in wishes]
     (here / "accounts.csv").write_text("\n".join(["email,role,password", *rows]))
-    with hosts("target", "master", "one", "other") as found:
-        serving = ("--port", "0", "--host", found["target"].address, "--test-endpoints")
-        server = found["target"].start(sys.executable, "-m", "talkamie.server", *serving)
-        assert server.stdout is not None
-        ready = json.loads(server.stdout.readline())
-        made = found["target"].run(sys.executable, "-c", MAKE, ready["test"], json.dumps(wishes))
+
+    def make(target: Host, ready: dict[str, Any]) -> None:
+        made = target.run(sys.executable, "-c", MAKE, ready["test"], json.dumps(wishes))
         assert made.returncode == 0, made.stderr
-        bound = ("--bind", found["master"].address, "--expect-workers", "2", "--secret-file", str(secret))
-        where = ("--target", ready["https"], "--socket", ready["wss"], "--ca", ready["ca"], "--allow-private")
-        much = ("--run-time", "6s", "--accounts", "accounts.csv", "--out", str(tmp_path / "runs"))
-        line = command("run", str(file), "--master", *bound, *where, *much, "--no-page")
-        master = found["master"].start(*line, cwd=here)
-        for name in ("one", "other"):
-            to = ("--master-host", found["master"].address, "--secret-file", str(secret))
-            found[name].start(*command("run", "--worker", "--own-disk", *to, "--out", str(tmp_path / name)))
-        said, complaint = master.communicate(timeout=LONG)
+
+    told = ("--run-time", "6s", "--accounts", "accounts.csv")
+    with fleet(hosts, tmp_path, file, *told, workers=("one", "other"), cwd=here, before=make) as found:
+        said, complaint = found.master.communicate(timeout=LONG)
     run, _ = judged(tmp_path / "runs")
     assert run.manifest.connected == 4, said + complaint
     accounts = run.presence().to_pandas().groupby("worker", observed=True)["user"].agg(set)
