@@ -83,14 +83,15 @@ def _files(processes: int, connections: int) -> Check:
     return Check("file descriptors", ok, found, "" if ok else f"for more people {raised}")
 
 
-def _ports(connections: int, *, spread: bool = False) -> Check:
+def _ports(connections: int, *, spread: bool | None = None) -> Check:
+    """`spread`: they are made from several addresses; None: nobody has said yet to where."""
     name, span = "ephemeral ports", sockets.ports()
     if span is None:
         return Check(name, None, "unknown", "not Linux: check the range of local ports yourself")
     low, high = span
     count = high - low + 1
     # All processes of a host share them; https and wss of one server are one pair of addresses.
-    room = count * (sockets.MOST_SOURCES if spread else 1)
+    room = count if spread is False else count * sockets.MOST_SOURCES
     found = (
         f"{count} ({low}-{high}) for each pair of addresses, about {count // sockets.A_PERSON} people; a"
         f" target on 127.0.0.1 is reached from up to {sockets.MOST_SOURCES} addresses"
@@ -98,7 +99,7 @@ def _ports(connections: int, *, spread: bool = False) -> Check:
     widen = "widen it: sysctl -w net.ipv4.ip_local_port_range='1024 65535', or use more machines"
     if connections > room:
         return Check(name, False, f"{found}; {connections} connections are wanted", widen)
-    ok = True if count >= 10_000 else None
+    ok = None if count < 10_000 or (spread is None and connections > count) else True
     return Check(name, ok, found, "" if ok else widen)
 
 

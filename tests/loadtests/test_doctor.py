@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtests import doctor
+from loadtests import doctor, sockets
 
 
 def test_every_check_has_a_figure_and_what_is_wrong_a_remedy(tmp_path: Path) -> None:
@@ -52,3 +52,15 @@ def test_more_processes_than_cores_are_warned_of(tmp_path: Path) -> None:
     cores = next(check for check in doctor.examine(tmp_path, processes=256) if check.name == "cores")
     assert cores.ok is None
     assert "or more machines" in cores.remedy
+
+
+def test_where_nobody_says_what_the_target_is_too_few_ports_are_a_warning(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Over loopback there are enough, to another machine there are not."""
+    monkeypatch.setattr(sockets, "ports", lambda: (20_001, 40_000))
+    found = [
+        next(each for each in doctor.examine(tmp_path, users=users) if each.name == "ephemeral ports").ok
+        for users in (5_000, 5_001)
+    ]
+    assert found == [True, None]
