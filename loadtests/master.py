@@ -20,7 +20,7 @@ from loadtests.fetch import Fetcher
 from loadtests.fleet import Command, Crew, Hello, Member, Phase, Snapshot, Spec, Wanted
 from loadtests.head import Head
 from loadtests.health import every_second
-from loadtests.order import Order, own_people, plan_hash
+from loadtests.order import Known, Order, own_people, plan_hash
 from loadtests.statement import Statement
 from loadtests.storm import schedule
 from loadtests.target import Target
@@ -37,6 +37,10 @@ _decode = msgspec.msgpack.Decoder(Snapshot).decode
 
 class MasterError(Exception):
     """A run on workers can't begin; the message says why."""
+
+
+def _hidden(people: Known) -> bytes:
+    return channel.hide(msgspec.msgpack.encode(people))
 
 
 class Master:
@@ -110,21 +114,23 @@ class Master:
         # A file of accounts is on this host; who is made for the run, each worker makes of the seed.
         people = order.population.people(order.seed) if order.population.file else {}
         self._tell_time(hands)
-        specs = []
-        for index in range(len(hands)):
-            own = msgspec.structs.replace(order, name=f"w{index + 1}", worker=index, workers=len(hands))
-            specs.append(
-                Spec(
-                    manifest=head.manifest,
-                    folder=str(head.folder),
-                    order=own,
-                    scenario=self._scenario,
-                    target=self._target,
-                    clock_port=self._time.port if self._time else 0,
-                    authority=authority,
-                    accounts=channel.hide(msgspec.msgpack.encode(own_people(own, people))) if people else b"",
-                )
+        orders = [
+            msgspec.structs.replace(order, name=f"w{index + 1}", worker=index, workers=len(hands))
+            for index in range(len(hands))
+        ]
+        specs = [
+            Spec(
+                manifest=head.manifest,
+                folder=str(head.folder),
+                order=own,
+                scenario=self._scenario,
+                target=self._target,
+                clock_port=self._time.port if self._time else 0,
+                authority=authority,
+                accounts=_hidden(own_people(own, people)) if people else b"",
             )
+            for own in orders
+        ]
         self._crew.enlist(hands, specs, clock.now())
         self._tell_all()
         self._wait(lambda: not self._crew.behind(Phase.READY) or bool(self._complaints(plan)), JOIN_S)

@@ -74,9 +74,7 @@ class Run:
         self.troubles: list[str] = []  # mistakes of our own: they make the run invalid
         self._me = head.identity(order.name)
         self._prober: Prober | None = None
-        everybody = msgspec.structs.replace(
-            order, worker=0, workers=1
-        )  # a host's ports are of all its workers
+        everybody = msgspec.structs.replace(order, worker=0, workers=1)  # may be on this host, all of them
         engine().spread(sockets.sources(connections(scenario, everybody)))
         self._seats = cast.Seats(order.kinds, order.worker, order.workers)
         self._sockets = 0

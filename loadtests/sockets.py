@@ -1,7 +1,7 @@
 """How many connections this machine has room for: open files of a process, and local ports.
 
 Over loopback there are more ports than one address has: all of 127.0.0.0/8 is this machine's own, and a
-connection is told by both of its addresses and ports (RFC 9293, 3.4). Nowhere else is another source used.
+connection is told by both of its addresses and ports (RFC 9293, 4). Nowhere else is another source used.
 """
 
 from __future__ import annotations
@@ -30,10 +30,9 @@ def files() -> tuple[int, int]:
 
 def allow_files() -> None:
     """Ask for as many open files as there may be."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):  # a system that says more than it keeps
-        resource.setrlimit(
-            resource.RLIMIT_NOFILE, (files()[0], resource.getrlimit(resource.RLIMIT_NOFILE)[1])
-        )
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files()[0], hard))
 
 
 def ports() -> tuple[int, int] | None:
