@@ -67,6 +67,10 @@ delivery_deadline_s = 10
 """
 
 
+class NoRun(Exception):
+    """There is nothing to judge; the message says why."""
+
+
 class Held(Struct, frozen=True):
     """What came of it. Times in ns, of the minute in which all were held; memory in bytes."""
 
@@ -134,21 +138,21 @@ def connections(sockets: int) -> int:
 
 
 def hold(sockets: int, folder: Path) -> Run:
-    """Hold so many sockets; return the run."""
+    """Hold so many sockets; return the run. Raises NoRun."""
     file = folder / "held.toml"
     file.write_text(scenario(sockets))
     line = [sys.executable, "-m", "talkload", "run", str(file), "--no-page", "--out", str(folder / "runs")]
     ended = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
     if not list(folder.glob("runs/*/verdict.json")):
-        raise SystemExit(f"there was no run: {(ended.stderr or ended.stdout).strip()[-500:]}")
+        raise NoRun(f"there was no run: {(ended.stderr or ended.stdout).strip()[-500:]}")
     return Run.open("latest", root=folder / "runs")
 
 
 def found(run: Run, wanted: int) -> Held:
-    """Return what a run held. Raises SystemExit where not everybody came."""
+    """Return what a run held. Raises NoRun where not everybody came."""
     phase = next((each for each in run.manifest.phases if each.name == PHASE), None)
     if phase is None or not run.manifest.measured_from_ns:
-        raise SystemExit(f"not everybody came: {run.manifest.connected} of {run.manifest.users}")
+        raise NoRun(f"not everybody came: {run.manifest.connected} of {run.manifest.users}")
     columns = ("kind", "operation", "outcome", "sent", "arrived")
     samples = run.samples(columns).to_pandas()
     resources = run.resources(("at", "process", "rss", "sockets")).to_pandas()
@@ -198,12 +202,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sockets", type=int, default=10_000)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(arguments)
-    if wrong := misfit(1, connections(given.sockets), "127.0.0.1"):
-        print(f"benchmarks.sockets: {fmt_count(given.sockets)} sockets: {wrong}", file=sys.stderr)
-        return 2
     about = machine()
-    with tempfile.TemporaryDirectory(prefix="talkload-") as folder:
-        held = found(hold(given.sockets, Path(folder)), given.sockets)
+    try:
+        if wrong := misfit(1, connections(given.sockets), "127.0.0.1"):
+            raise NoRun(wrong)
+        with tempfile.TemporaryDirectory(prefix="talkload-") as folder:
+            held = found(hold(given.sockets, Path(folder)), given.sockets)
+    except NoRun as error:
+        print(f"benchmarks.sockets: {fmt_count(given.sockets)} sockets: {error}", file=sys.stderr)
+        return 2
     if given.json:
         print(json.dumps(about | to_builtins(held) | {"met": held.met}, indent=1, ensure_ascii=False))
     else:

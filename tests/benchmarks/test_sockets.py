@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import resource
+
 import pytest
 from msgspec.structs import replace
 
-from benchmarks.sockets import HELD_S, MOST_BYTES, ROOM, Held, connections, scenario
+from benchmarks.sockets import HELD_S, MOST_BYTES, ROOM, Held, connections, main, scenario
 from scenarios import workload
 
 NS = 1_000_000_000
@@ -40,6 +42,15 @@ def test_the_scenario_has_as_many_devices(sockets: int) -> None:
     assert max(found.rooms.devices) <= ROOM
     assert found.misfit(found.load.users) == ""
     assert connections(sockets) >= found.load.users + found.rooms.further
+
+
+def test_more_than_the_machine_has_room_for_is_refused_with_its_figures(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is started: exit code 2."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
+    assert main(["--sockets", "10000"]) == 2
+    assert "4032 connections in 1 processes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
