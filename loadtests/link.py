@@ -62,7 +62,7 @@ class Connected(NamedTuple):
     upgraded: int
 
 
-class Received(NamedTuple):
+class Received(msgspec.Struct, frozen=True):
     """An answer, its data decoded (None where it says no), and instants in ns; `size` in bytes."""
 
     frame: RawFrame
@@ -73,13 +73,14 @@ class Received(NamedTuple):
     size: int
 
 
-class _Waiter:
+class _Waiter(Wait[Received]):
     """Somebody who waits for a frame."""
 
-    __slots__ = ("action", "sent", "wait", "where")
+    __slots__ = ("action", "sent", "where")
 
-    def __init__(self, action: str, where: Callable[[Any], bool] | None, wait: Wait[Received]) -> None:
-        self.action, self.where, self.wait, self.sent = action, where, wait, 0
+    action: str
+    where: Callable[[Any], bool] | None
+    sent: int
 
 
 class _LastPush:
@@ -129,7 +130,7 @@ class Link:
         self._waiters: list[_Waiter] = []
         self._opening: Wait[None] | None = None
         self._goodbye: Wait[None] | None = None
-        self._unfinished = 0  # the wheel's slot for the message that has begun, or 0
+        self._unfinished: set[Any] | None = None  # the wheel's slot for the message that has begun
         self._arrived = 0
         self._connected = False
         self._closing = False
@@ -182,7 +183,7 @@ class Link:
                 on_send(sent)
             self._stream.write(payload)
         else:
-            waiter.wait.fail(LinkError("closing"))
+            waiter.fail(LinkError("closing"))
         return self._await(waiter, timeout)
 
     def send(self, frame: Action) -> int:
@@ -206,13 +207,14 @@ class Link:
     def _enlist(self, action: str, where: Callable[[Any], bool] | None) -> _Waiter:
         if self.ended:
             raise LinkError(self.ended)
-        waiter = _Waiter(action, where, Wait(self._engine))
+        waiter = _Waiter(self._engine)
+        waiter.action, waiter.where, waiter.sent = action, where, 0
         self._waiters.append(waiter)
         return waiter
 
     def _await(self, waiter: _Waiter, timeout: float) -> Received:
         try:
-            return waiter.wait.get(clock.now() + clock.ns(timeout))
+            return waiter.get(clock.now() + clock.ns(timeout))
         except Expired:
             raise NoAnswer(f"{waiter.action} timed out") from None
         finally:
@@ -229,12 +231,12 @@ class Link:
             # All that one read brought has the stamp of its last segment.
             shared.coalesced += found if arrived == self._arrived else found - 1
             self._arrived = arrived
-        if not self._framing.at_rest or self._unfinished or self._opening is not None:
+        if not self._framing.at_rest or self._unfinished is not None or self._opening is not None:
             self._look_after()
 
     def _look_after(self) -> None:
         """See to whatever is under way besides whole messages."""
-        if self._framing.is_unfinished is not bool(self._unfinished):
+        if self._framing.is_unfinished is (self._unfinished is None):
             self._watch_unfinished()
         if self._opening is not None:
             if refusal := self._framing.refusal:
@@ -246,9 +248,9 @@ class Link:
 
     def _watch_unfinished(self) -> None:
         """Give a message that has begun its time, or let go of its deadline."""
-        if self._unfinished:
-            self._engine.wheel.discard(self, self._unfinished)
-            self._unfinished = 0
+        if self._unfinished is not None:
+            self._unfinished.discard(self)
+            self._unfinished = None
         elif not self.ended:
             self._unfinished = self._engine.wheel.add(self, clock.now() + MESSAGE_DEADLINE)
 
@@ -296,7 +298,7 @@ class Link:
             self.strange += 1
             return
         self._waiters.remove(waiter)
-        waiter.wait.set(Received(frame, data, waiter.sent, arrived, seen, size))
+        waiter.set(Received(frame, data, waiter.sent, arrived, seen, size))
 
     # --- Ending ---
 
@@ -335,10 +337,10 @@ class Link:
             return
         self.ended = why
         self._stream.close()
-        if self._unfinished:
-            self._engine.wheel.discard(self, self._unfinished)
+        if self._unfinished is not None:
+            self._unfinished.discard(self)
         for waiter in self._waiters:
-            waiter.wait.fail(LinkError(why))
+            waiter.fail(LinkError(why))
         self._waiters.clear()
         if self._goodbye is not None:
             self._goodbye.set(None)

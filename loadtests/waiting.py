@@ -48,7 +48,7 @@ class Wait(Generic[T]):
                 engine.hub.switch()
             finally:
                 self.over, self._greenlet = True, None
-                engine.wheel.discard(self, slot)
+                slot.discard(self)
         if self._error is not None:
             raise self._error
         found: T = self._found
@@ -100,19 +100,15 @@ class Wheel:
         self._turned = 0  # all slots up to here are done with
         self._runs = False
 
-    def add(self, one: Expiring, deadline: int) -> int:
-        """Enter something that expires at `deadline` (ns); return its slot."""
+    def add(self, one: Expiring, deadline: int) -> set[Expiring]:
+        """Enter something that expires at `deadline` (ns); return its slot, to discard it from."""
         if not self._runs:
             self._turned, self._runs = clock.now() // WHEEL_TICK, True
             self._timer.start(self._tick)
-        slot = max(-(-deadline // WHEEL_TICK), self._turned + 1)
-        self._slots[slot].add(one)
+        number = -(-deadline // WHEEL_TICK)
+        slot = self._slots[number if number > self._turned else self._turned + 1]
+        slot.add(one)
         return slot
-
-    def discard(self, one: Expiring, slot: int) -> None:
-        """Take something out, if it is still there."""
-        if (there := self._slots.get(slot)) is not None:
-            there.discard(one)
 
     def _tick(self) -> None:
         self.turn(clock.now())
@@ -125,7 +121,7 @@ class Wheel:
         due = ticks if len(ticks) < len(self._slots) else sorted(each for each in self._slots if each <= slot)
         self._turned = max(self._turned, slot)
         for each in due:
-            for one in self._slots.pop(each, ()):
+            for one in tuple(self._slots.pop(each, ())):  # they leave it meanwhile
                 one.expire()
         if not self._slots:
             self._runs = False

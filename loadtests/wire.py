@@ -65,11 +65,11 @@ class _Epoll:
     again at each connection that was just read. Whoever has not read all that is there asks anew: `change`.
     """
 
-    def __init__(self, hub: Any) -> None:
-        self._hub = hub
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self._epoll = monkey.get_original("select", "epoll")()
         self._watched: dict[int, _Ready] = {}
-        self._watcher = hub.loop.io(self._epoll.fileno(), READ)
+        self._watcher = engine.loop.io(self._epoll.fileno(), READ)
         self._watcher.start(self._turn)
 
     def add(self, fd: int, who: _Ready, events: int) -> None:
@@ -84,22 +84,27 @@ class _Epoll:
         self._epoll.unregister(fd)
 
     def _turn(self) -> None:
-        ready = self._epoll.poll(0, EVENTS_A_TURN)
+        engine, ready = self._engine, self._epoll.poll(0, EVENTS_A_TURN)
         woke = clock.now()
-        for fd, events in ready:
-            # One that was closed earlier in this turn is not there any more.
-            if (who := self._watched.get(fd)) is not None:
-                try:
-                    who.ready(events, woke)
-                except BaseException:  # as gevent does: the others of this turn would never hear of theirs
-                    self._hub.handle_error(who, *sys.exc_info())
+        engine.in_turn = True
+        try:
+            for fd, events in ready:
+                # One that was closed earlier in this turn is not there any more.
+                if (who := self._watched.get(fd)) is not None:
+                    try:
+                        who.ready(events, woke)
+                    except BaseException:  # as gevent does: the others would never hear of theirs
+                        engine.hub.handle_error(who, *sys.exc_info())
+        finally:
+            engine.in_turn = False
+            engine.resume()
 
 
 class _Watchers:
     """Watches each connection with a watcher of gevent's loop: where there is no epoll."""
 
-    def __init__(self, hub: Any) -> None:
-        self._loop = hub.loop
+    def __init__(self, engine: Engine) -> None:
+        self._loop = engine.loop
         self._watchers: dict[int, tuple[Any, _Ready]] = {}
 
     def add(self, fd: int, who: _Ready, events: int) -> None:
@@ -131,7 +136,8 @@ class Engine:
         self.wheel = Wheel(self.loop)
         self.realtime = clock.Realtime()
         self.stamps = stamps or best_stamps(self.realtime)
-        self.watch: _Epoll | _Watchers = (_Watchers if self.stamps == "callback" else _Epoll)(self.hub)
+        self.in_turn = False  # whoever is woken now goes on when it ends
+        self.watch: _Epoll | _Watchers = (_Watchers if self.stamps == "callback" else _Epoll)(self)
         self.reads = 0
         self.unstamped = 0  # reads that came without a stamp that can be believed
         self.frames = 0  # messages read; counted by those who take reads apart
@@ -151,11 +157,12 @@ class Engine:
 
     def wake(self, one: Wait[Any]) -> None:
         """Let a greenlet go on after this turn. One callback of gevent's for all of them: each costs."""
-        if not self._woken:
-            self.loop.run_callback(self._resume)
+        if not self._woken and not self.in_turn:
+            self.loop.run_callback(self.resume)
         self._woken.append(one)
 
-    def _resume(self) -> None:
+    def resume(self) -> None:
+        """Let all go on that were woken: in the hub, after a turn."""
         woken, self._woken = self._woken, []
         for one in woken:
             one.resume()

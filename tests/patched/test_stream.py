@@ -274,6 +274,31 @@ def test_a_listener_that_fails_costs_no_other_its_data(engines: dict[str, Engine
             end.stream.close()
 
 
+@pytest.mark.parametrize("mode", ["wire", "epoll"])
+def test_whoever_is_woken_goes_on_after_the_turn(engines: dict[str, Engine], mode: str) -> None:
+    """All that came at once is taken in before anybody acts on it."""
+    engine, peers, seen = engines[mode], Queue[Any](), list[str]()
+
+    def wait(port: int) -> None:
+        def take(data: bytes, arrived: int) -> None:
+            seen.append("read")
+            come.set(None)
+
+        come: Wait[None] = Wait(engine)
+        stream = Stream(engine, take, lambda error: None)
+        stream.open("127.0.0.1", port, deadline=soon())
+        come.get(soon())
+        seen.append("woken")
+        stream.close()
+
+    with listening(peers.put) as port:
+        waiting = [gevent.spawn(wait, port) for _ in range(3)]
+        for peer in [peers.get(timeout=SOON) for _ in waiting]:
+            peer._sock.send(b"x")
+        gevent.joinall(waiting, timeout=SOON, raise_error=True)
+    assert seen == ["read"] * 3 + ["woken"] * 3
+
+
 def test_a_peer_that_does_not_read_is_given_up(engines: dict[str, Engine]) -> None:
     """What it has not taken is bounded."""
     with listening(lambda connection: gevent.sleep(SOON)) as port:
@@ -354,9 +379,11 @@ class _Loop:
 
 class _Entry:
     expired = 0
+    slot: set[Any]
 
     def expire(self) -> None:
         self.expired += 1
+        self.slot.discard(self)  # as whoever is given up tidies up
 
 
 @pytest.mark.parametrize("stall", [1, 100_000])
@@ -366,10 +393,10 @@ def test_the_wheel_lets_go_of_all_that_is_due_and_of_nothing_else(stall: int) ->
     wheel, begun = Wheel(loop), clock.now()
     due, later, gone = [_Entry() for _ in range(50)], _Entry(), _Entry()
     for number, entry in enumerate(due):
-        wheel.add(entry, begun + number * WHEEL_TICK // 3)
-    wheel.discard(gone, wheel.add(gone, begun))
+        entry.slot = wheel.add(entry, begun + number * WHEEL_TICK // 3)
+    wheel.add(gone, begun).discard(gone)
     horizon = begun + (stall + 1000) * WHEEL_TICK
-    wheel.add(later, horizon)
+    later.slot = wheel.add(later, horizon)
     wheel.turn(begun + (stall + 20) * WHEEL_TICK)
     assert [entry.expired for entry in due] == [1] * 50
     assert (later.expired, gone.expired, loop.running) == (0, 0, True)
