@@ -1,4 +1,4 @@
-"""The reference server of the Talkamie API: contract.py made real, with books about what it delivered.
+"""The reference server of the Talkamie API: the contract made real, with books about what it delivered.
 
 Reading order: `clock`, `store` with `sqlite` and `postgresql`, `security` (the ground) · `service` (what a
 handler is given) · `registry`, `paths`, `operations`, `actions` (from the contract's rows to handlers) ·
