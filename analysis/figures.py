@@ -1,15 +1,15 @@
-"""Every figure of a run that is shown anywhere, as data: what verdict.json holds.
+"""What people and messages met with in a run, as data: the operations, the deliveries and the totals.
 
 Durations are ns, shares are fractions of 1, rates are per second. A quantile that has too few samples
 is null. What is judged and what the tables show is the time after the warm-up; the fates of messages
-and the totals are over the whole run.
+and the totals are over the whole run. All of it stands in verdict.json, beside `analysis.instrument` and
+`analysis.coverage`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from msgspec import Struct
@@ -17,13 +17,12 @@ from msgspec import Struct
 from analysis import stats
 from analysis.columns import Rows
 from analysis.fanouts import SizeFigures, Times, by_size, completed, times
-from analysis.frames import Frames, ended, measured_from, of_kind, per_second, succeeded, values
+from analysis.frames import Frames, ended, measured_from, of_kind, succeeded, values
 from analysis.stats import Share
 from reports.sample import Fate, Kind, Outcome
-from talkamie.contract import ACTIONS, OPERATIONS
 
 if TYPE_CHECKING:
-    from reports.manifest import Manifest
+    pass
 
 GROUPS = {
     Kind.REQUEST: "https",
@@ -39,15 +38,6 @@ ANSWERED = (Kind.REQUEST, Kind.SOCKET, Kind.PING, Kind.CONNECT)
 
 ATTEMPTS = (*ANSWERED, Kind.NOTICE)
 """What counts as an attempt. A step is made of these, a phase is a part of one: they would count twice."""
-
-PUSHES = {
-    "chat.delivered": "new-message",
-    "alert.delivered": "alert",
-    "receipt.delivered": "update-messages",
-    "presence.delivered": "update-chats",
-    "signal.delivered": "signal",
-}
-"""The action that brings each kind of delivery; that of a call is the last part of its key."""
 
 FAILURES = (Outcome.FAILED, Outcome.TIMEOUT, Outcome.BROKEN)
 BAD = (Fate.LOST, Fate.DUPLICATE, Fate.MISDELIVERED, Fate.LATE)
@@ -130,76 +120,6 @@ class Totals(Struct, frozen=True):
     unknown: int
     errors: Share | None  # measured
     errors_by_class: dict[str, int]
-
-
-class ResourceFigures(Struct, frozen=True):
-    process: str
-    cpu_mean: float  # of one core
-    cpu_max: float
-    cpu_wait: float  # mean share of the time in which it was kept waiting for a core
-    rss_max: int  # of one process
-    fds_max: int
-    samples: int
-
-
-class Resources(Struct, frozen=True):
-    processes: list[ResourceFigures]
-    rss_together_max: int | None
-    generator_cpu: float | None  # mean of the busiest process
-    server_cpu: float | None
-    pressure: float | None  # mean share of the time in which anybody on the machine waited for a core
-    steal: float | None  # mean share of all cores that the hypervisor gave to others
-    dropped: int  # starts that were due and never made
-    loop_lag: Times  # of wake-ups at random instants: by this much is late what a timer starts
-    send_lag: Times  # of what had a time of its own; a person who waits for a slow target sends late too
-    read_lag: Times
-
-
-class Stamping(Struct, frozen=True):
-    """How arrivals were stamped; shares are null where nothing was counted."""
-
-    stamps: str  # "wire", "epoll" or "callback"
-    unstamped: float | None  # share of reads that came without a kernel stamp
-    coalesced: float | None  # share of frames that were read together with a later one: they have its stamp
-    clock_steps: int
-    largest_step: int  # ns; 0 where the wall clock was not set
-
-
-class Covered(Struct, frozen=True):
-    """One operation or action of the contract: how often it was tried, and how often that worked.
-
-    A push has no attempts; it worked each time that it arrived.
-    """
-
-    name: str
-    tried: int
-    worked: int
-
-
-class Coverage(Struct, frozen=True):
-    """What of the contract a run exercised, each row at least once with success."""
-
-    rows: list[Covered]
-    operations_done: int
-    operations_total: int
-    actions_done: int
-    actions_total: int
-    share: float
-
-    @property
-    def failed(self) -> list[str]:
-        """What was tried, and never worked."""
-        return [row.name for row in self.rows if row.tried and not row.worked]
-
-    @property
-    def never(self) -> list[str]:
-        """What was not tried."""
-        return [row.name for row in self.rows if not row.tried and not row.worked]
-
-    @property
-    def exercised(self) -> list[str]:
-        """What worked."""
-        return [row.name for row in self.rows if row.worked]
 
 
 def operations(frames: Frames) -> list[OperationFigures]:
@@ -354,97 +274,6 @@ def totals(frames: Frames, ledger: list[DeliveryFigures]) -> Totals:
 
 
 _FATES = ("lost", "late", "duplicate", "misdelivered", "reordered", "offline", "unknown")
-
-
-def resources(frames: Frames) -> Resources:
-    """Return what the generator and, where it ran here, the server used after the warm-up."""
-    frame = frames.resources[frames.resources["steady"]]
-    groups = [
-        (str(process), str(worker), rows)
-        for (process, worker), rows in frame.groupby(["process", "worker"], observed=True, sort=False)
-    ]
-    kinds = [process for process, _, _ in groups]
-    processes = [
-        ResourceFigures(
-            process=f"{process} {worker}" if kinds.count(process) > 1 else process,
-            cpu_mean=float(rows["cpu"].mean()),
-            cpu_max=float(rows["cpu"].max()),
-            cpu_wait=float(rows["cpu_wait"].mean()),
-            rss_max=int(rows["rss"].max()),
-            fds_max=int(rows["fds"].max()),
-            samples=len(rows),
-        )
-        for process, worker, rows in sorted(groups, key=lambda group: group[:2])
-    ]
-    busiest = {
-        kind: max((each.cpu_mean for each in processes if each.process.split()[0] == kind), default=None)
-        for kind in ("generator", "server")
-    }
-    generator = frame[frame["process"] == "generator"]
-    return Resources(
-        processes=processes,
-        rss_together_max=int(per_second(frame, "rss").max()) if len(frame) else None,
-        generator_cpu=busiest["generator"],
-        server_cpu=busiest["server"],
-        pressure=float(generator["pressure"].mean()) if len(generator) else None,
-        steal=float(generator["steal"].mean()) if len(generator) else None,
-        dropped=int(frames.resources["dropped"].sum()),
-        loop_lag=times(values(frames.wakeups, "lag")),
-        send_lag=times(_send_lags(frames)),
-        read_lag=times(_read_lags(frames)),
-    )
-
-
-def _send_lags(frames: Frames) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """How late we began what had a time of its own: where it had none, `intended` is `sent`."""
-    return values(of_kind(frames.judged, *ATTEMPTS).among("timed", True), "send_lag")
-
-
-def _read_lags(frames: Frames) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """How long what had arrived waited for us: answers and pushed frames alike."""
-    answers = succeeded(of_kind(frames.judged, *ANSWERED))
-    return np.concatenate([values(answers, "read_lag"), values(frames.timely, "read_lag")])
-
-
-def stamping(manifest: Manifest) -> Stamping:
-    """Return how arrivals were stamped."""
-    clock = manifest.clock
-    return Stamping(
-        stamps=clock.stamps,
-        unstamped=clock.unstamped / clock.reads if clock.reads else None,
-        coalesced=clock.coalesced / clock.frames if clock.frames else None,
-        clock_steps=len(clock.steps_ns),
-        largest_step=max(clock.steps_ns, key=abs, default=0),
-    )
-
-
-def coverage(frames: Frames) -> Coverage:
-    """Return what of the contract the run exercised, warm-up included."""
-    arrived = frames.ledger.among("came", True)
-    of_calls = arrived.among("operation", "call.delivered").texts("key")
-    pushes = Counter(f"wss.{key.rsplit(':', 1)[-1]}" for key in of_calls)
-    for name, count in arrived.counts("operation").items():
-        if name in PUSHES:
-            pushes[f"wss.{PUSHES[name]}"] += count
-    tried = Counter(frames.attempts.counts("operation"))
-    worked = Counter(succeeded(frames.attempts).counts("operation"))
-    worked += Counter({name: count for name, count in pushes.items() if name not in tried})
-    rows = [Covered(name, tried[name], worked[name]) for name in (*OPERATIONS, *contract_actions())]
-    done = [row for row in rows if row.worked]
-    operations = sum(row.name in OPERATIONS for row in done)
-    return Coverage(
-        rows=rows,
-        operations_done=operations,
-        operations_total=len(OPERATIONS),
-        actions_done=len(done) - operations,
-        actions_total=len(rows) - len(OPERATIONS),
-        share=len(done) / len(rows),
-    )
-
-
-def contract_actions() -> list[str]:
-    """Return the names of all wss actions, asked for or pushed; an old name of another counts once."""
-    return [f"wss.{row.name}" for row in ACTIONS.values() if not row.alias_of]
 
 
 def measured(frames: Frames) -> int:

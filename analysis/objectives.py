@@ -16,10 +16,11 @@ import numpy as np
 import pandas as pd
 from msgspec import Struct
 
-from analysis import figures, stats
+from analysis import coverage, figures, stats
 from analysis.columns import Rows
+from analysis.coverage import PUSHES, contract_actions
 from analysis.fanouts import complete
-from analysis.figures import ATTEMPTS, GROUPS, Totals, contract_actions
+from analysis.figures import ATTEMPTS, GROUPS, Totals
 from analysis.formats import fmt_count, fmt_ms, fmt_share, fmt_span
 from analysis.frames import Frames, of_kind, succeeded, values
 from reports.sample import Outcome
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 WINDOWS = 10
 """Long enough, in a run of a minute, to be independent of each other."""
 
-DELIVERED = (*figures.PUSHES, "call.delivered")
+DELIVERED = (*PUSHES, "call.delivered")
 COMPLETED = {name.replace(".delivered", ".completed"): name for name in DELIVERED}
 """What an objective calls the completion of a fan-out: when its last recipient had it."""
 
@@ -101,7 +102,7 @@ def _judge_success(least: float, manifest: Manifest) -> Objective:
 
 def _judge_coverage(slo: Slo, frames: Frames) -> Objective:
     """Judge the share of the contract that the run exercised; an interrupted run can't miss it."""
-    found = figures.coverage(frames)
+    found = coverage.coverage(frames)
     state = State.MET if slo.holds(found.share) else State.MISSED
     if state is State.MISSED and frames.manifest.status != "complete":
         state = State.NOT_SHOWN

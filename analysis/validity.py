@@ -26,9 +26,10 @@ import pandas as pd
 from msgspec import Struct
 
 from analysis import stats
-from analysis.figures import DeliveryFigures, OperationFigures, Resources, Stamping
+from analysis.figures import DeliveryFigures, OperationFigures
 from analysis.formats import fmt_count, fmt_ms, fmt_share
 from analysis.frames import values
+from analysis.instrument import Resources, Stamping
 from reports.manifest import clock_ids, imbalance
 
 if TYPE_CHECKING:

@@ -19,20 +19,19 @@ from typing import TYPE_CHECKING, assert_never
 import msgspec
 from msgspec import Struct
 
-from analysis import clocks, figures, objectives, validity
+from analysis import clocks, coverage, figures, instrument, objectives, validity
 from analysis.clocks import ApartFigures, PairFigures
+from analysis.coverage import Coverage
 from analysis.fanouts import SizeFigures
 from analysis.figures import (
     BadDelivery,
-    Coverage,
     DeliveryFigures,
     OperationFigures,
-    Resources,
-    Stamping,
     Totals,
 )
 from analysis.formats import fmt_count, fmt_share, fmt_span
 from analysis.frames import Frames
+from analysis.instrument import Resources, Stamping
 from analysis.objectives import Objective, State
 from analysis.outages import Outage, outages
 from analysis.storms import Storm, planned, storms
@@ -101,9 +100,9 @@ def judge_frames(frames: Frames) -> Verdict:
     manifest = frames.manifest
     operations = figures.operations(frames)
     ledger = figures.deliveries(frames)
-    resources = figures.resources(frames)
+    resources = instrument.resources(frames)
     totals = figures.totals(frames, ledger)
-    stamping = figures.stamping(manifest)
+    stamping = instrument.stamping(manifest)
     rules = validity.rules(manifest, stamping, resources, operations, ledger, frames.wakeups)
     found = objectives.judge(frames, totals)
     partial = manifest.status != "complete"
@@ -140,7 +139,7 @@ def judge_frames(frames: Frames) -> Verdict:
         storms=stormed,
         resources=resources,
         stamping=stamping,
-        coverage=figures.coverage(frames),
+        coverage=coverage.coverage(frames),
     )
 
 

@@ -44,7 +44,6 @@ class Recorder:
         self._arrivals: list[Any] = []
         self.counts: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
-        self.errors: Counter[tuple[str, str]] = Counter()
         self._window: deque[dict[Group, np.ndarray]] = deque(maxlen=WINDOW_S)
         self._delivered: list[tuple[str, int]] = []
 
@@ -149,7 +148,7 @@ class Recorder:
 
     def _fold(self, second: Second) -> None:
         took: dict[Group, list[int]] = {group: [] for group in (*GROUPS.values(), "deliveries")}
-        for kind, operation, _, outcome, _, intended, _, _, arrived, _, _, _, error in second.samples:
+        for kind, _, _, outcome, _, intended, _, _, arrived, *_ in second.samples:
             group = GROUPS.get(kind)
             if group is None:
                 continue
@@ -158,7 +157,6 @@ class Recorder:
                 took[group].append(arrived - intended)
             elif outcome != Outcome.CANCELLED:
                 self.failures[group] += 1
-                self.errors[operation, error] += 1
         took["deliveries"] = [duration for _, duration in second.deliveries]
         self.counts["deliveries"] += len(self._rows["arrivals"])
         self._window.append({group: np.array(values, np.int64) for group, values in took.items()})

@@ -22,7 +22,7 @@ from msgspec import Meta, Struct
 
 from reports.sample import PARTS
 
-SCHEMA = 1
+SCHEMA = 2
 _LARGEST_JSON = 64 << 20  # bytes; ours have some KB, and a 10 GB one must not fill the memory
 
 Ns = Annotated[int, Meta(ge=0, le=2**63 - 1)]

@@ -1,18 +1,17 @@
-"""Reads a scenario: who, how many, doing what, for how long, and what they are owed.
+"""A scenario: who, how many, doing what, for how long, and what they are owed.
 
-Every mistake in a file is named with its line and key and with what was expected there.
+What can be told from one key alone is in its type; what takes several keys is checked here. Every mistake
+is named with its line and key and with what was expected there (`scenarios.reading`).
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-import re
 import tomllib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -20,7 +19,6 @@ from msgspec import Meta, Struct
 from scenarios.arrivals import (
     MOST,
     PHASES,
-    SHAPES,
     Constant,
     Pause,
     Rate,
@@ -31,23 +29,19 @@ from scenarios.arrivals import (
     phases,
     read_recorded,
 )
+from scenarios.reading import WorkloadError, convert, loads, nearest, parse_as, place, read_text
 from scenarios.slo import GATE_METRICS, SloError, parse_slo, parse_tolerance
 from talkamie.contract import PING_INTERVAL_S
 
+__all__ = ["Load", "Mix", "People", "Scenario", "WorkloadError", "available", "load", "parse"]
+__all__ += ["parse_as", "place", "read_text"]  # of other files, whose mistakes are named in the same way
+
 HERE = Path(__file__).parent
-MAX_BYTES = 1_000_000
 BESIDE = ("name", "file", "recorded")  # fields of a Scenario that no file states
 
 Positive = Annotated[float, Meta(gt=0, le=1e6)]
 Weight = Annotated[float, Meta(ge=0, le=1e6)]
 Share = Annotated[float, Meta(ge=0, le=1)]
-
-
-Table = TypeVar("Table", bound=Struct)
-
-
-class WorkloadError(Exception):
-    """A scenario that can't be run. The message names the file, the line and the key."""
 
 
 class _Strict(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -252,7 +246,7 @@ def load(name_or_file: str, settings: Sequence[str] = ()) -> Scenario:
     else:
         path, file = Path(name_or_file), name_or_file
         if path.suffix != ".toml":
-            hint = _nearest(name_or_file, shipped)
+            hint = nearest(name_or_file, shipped)
             wanted = f"one of {', '.join(shipped)}, or a file *.toml"
             raise WorkloadError(f"there is no scenario {name_or_file!r}{hint}: expected {wanted}")
     return parse(read_text(path), name=path.stem, file=file, folder=path.parent, settings=settings)
@@ -263,36 +257,15 @@ def parse(text: str, *, name: str, file: str, folder: Path = HERE, settings: Seq
 
     Raises WorkloadError naming `file`, the line and the key, or the setting.
     """
-    data = _loads(text, file)
+    data = loads(text, file)
     chosen = [_put(setting, data) for setting in settings]
     where = partial(place, file, text, chosen=chosen)
     for reserved in BESIDE:
         if reserved in data:
             raise WorkloadError(f"{where([reserved])}: unknown key; the name is the file's own")
-    scenario = _convert({**data, "name": name, "file": file}, Scenario, where)
+    scenario = convert({**data, "name": name, "file": file}, Scenario, where, BESIDE)
     _check(scenario, lambda *keys: where(list(keys)))
     return msgspec.structs.replace(scenario, recorded=_recorded(scenario.load, folder, where))
-
-
-def parse_as(kind: type[Table], text: str, file: str) -> Table:
-    """Return the tables of another file than a scenario, with its mistakes named in the same way."""
-    return _convert(_loads(text, file), kind, partial(place, file, text))
-
-
-def _loads(text: str, file: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise WorkloadError(f"{file}: this is not TOML: {error}") from None
-    except RecursionError:
-        raise WorkloadError(f"{file}: tables are nested too deeply; two levels are enough") from None
-
-
-def _convert(data: dict[str, Any], kind: type[Table], where: Callable[[list[str]], str]) -> Table:
-    try:
-        return msgspec.convert(data, kind)
-    except msgspec.ValidationError as error:
-        raise WorkloadError(_explain(str(error), kind, where)) from None
 
 
 def _put(setting: str, data: dict[str, Any]) -> list[str]:
@@ -335,7 +308,7 @@ def _check(scenario: Scenario, place: Callable[..., str]) -> None:
         except SloError as error:
             raise WorkloadError(f"{place('slo', name)}: {error}") from None
         if phase and phase not in phases:
-            hint = _nearest(phase, phases)
+            hint = nearest(phase, phases)
             known = ", ".join(phases)
             raise WorkloadError(
                 f"{place('slo', name)}: there is no phase {phase!r}{hint}: expected one of {known}"
@@ -377,95 +350,3 @@ def _recorded(load: Load, folder: Path, place: Callable[[list[str]], str]) -> di
             except ValueError as error:
                 raise WorkloadError(f"{place(['load', f'arrivals[{number}]', 'file'])}: {error}") from None
     return found
-
-
-def read_text(path: Path, what: str = "a scenario", *, largest: int = MAX_BYTES) -> str:
-    """Return the text of a file in UTF-8, with or without a mark of it. Raises WorkloadError."""
-    try:
-        if not path.is_file():
-            raise WorkloadError(f"{path}: there is no such file")
-        if path.stat().st_size > largest:
-            raise WorkloadError(f"{path}: larger than {largest:,} bytes; this is not {what}")
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise WorkloadError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from None
-    except (OSError, ValueError) as error:
-        raise WorkloadError(f"{path!s:.200}: can't be read: {error}") from None
-
-
-_UNKNOWN = re.compile(r"Object contains unknown field `(?P<key>[^`]*)`(?: - at `\$(?P<path>[^`]*)`)?")
-_MISSING = re.compile(r"Object missing required field `(?P<key>[^`]*)`(?: - at `\$(?P<path>[^`]*)`)?")
-_WRONG = re.compile(r"^(?P<what>.*?)(?: - at `(?:key in )?\$(?P<path>[^`]*)`)?$", re.S)
-
-
-def _explain(error: str, root: type[Struct], place: Callable[[list[str]], str]) -> str:
-    """Turn a message of msgspec into one with a line number and, for a typing mistake, the nearest key."""
-    if found := _UNKNOWN.search(error):
-        keys = [*_keys(found["path"]), found["key"]]
-        known = _known_keys(root, keys[:-1])
-        hint = _nearest(found["key"], known)
-        return f"{place(keys)}: unknown key{hint}: expected one of {', '.join(known)}"
-    if found := _MISSING.search(error):
-        where = _keys(found["path"])
-        return f"{place(where)}: missing key {'.'.join([*where, found['key']])}"
-    found = _WRONG.match(error)
-    assert found
-    keys, what = _keys(found["path"]), f"{found['what'][0].lower()}{found['what'][1:]}"
-    if keys[-1:] == ["shape"]:
-        shapes = [str(shape.__struct_config__.tag) for shape in SHAPES]
-        what += f"{_nearest(what.split(chr(39))[1], shapes)}: expected one of {', '.join(shapes)}"
-    return f"{place(keys)}: {what}"
-
-
-def _keys(path: str | None) -> list[str]:
-    """Return the keys of a path; of all lists only a segment's has its number."""
-    return [key for key in re.sub(r"(?<!arrivals)\[(\d+|\.{3})\]", "", path or "").split(".") if key]
-
-
-def _known_keys(root: type[Struct], path: list[str]) -> list[str]:
-    kind: Any = root
-    for key in path:
-        if key.startswith("arrivals["):
-            fields = [each.encode_name for shape in SHAPES for each in msgspec.structs.fields(shape)]
-            return ["shape", *dict.fromkeys(fields)]
-        kind = next((each.type for each in msgspec.structs.fields(kind) if each.encode_name == key), None)
-        # Of alternatives, the one that has keys.
-        kind = next((each for each in get_args(kind) if isinstance(each, type(Struct))), kind)
-    names = [each.encode_name for each in msgspec.structs.fields(kind)] if kind else []
-    return [name for name in names if kind is not Scenario or name not in BESIDE]
-
-
-def _nearest(word: str, known: list[str] | dict[str, Path]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
-
-
-def place(file: str, text: str, keys: list[str], chosen: Sequence[list[str]] = ()) -> str:
-    """Return `file:line: key`, with the line of a key or of what it is in, if that can be found.
-
-    What was `chosen` stands on no line: `--set key`.
-    """
-    if not keys:
-        return file
-    bare = [key.split("[")[0] for key in keys]
-    if any(bare[: len(choice)] == choice for choice in chosen):
-        return f"--set {'.'.join(keys)}"
-    table, line_of_table, segment = "", 0, 0
-    for number, line in enumerate(text.splitlines(), 1):
-        if header := re.match(r"\s*(\[+)\s*([^\]]+?)\s*\]", line):
-            table = header[2]
-            if header[1] == "[[":
-                table, segment = f"{table}[{segment}]", segment + 1
-            if keys == table.split("."):
-                line_of_table = number
-            if ".".join(keys[:-1]) == table or keys[0] == table:
-                line_of_table = line_of_table or number
-        elif entry := re.match(r"""\s*(?:"([^"]*)"|'([^']*)'|([\w.-]+))\s*=""", line):
-            key = next(part for part in entry.groups() if part is not None)
-            above = table.split(".") if table else []
-            if any(head == keys[: len(head)] for head in ([*above, key], [*above, *key.split(".")])):
-                return f"{file}:{number}: {'.'.join(keys)}"
-    if line_of_table:
-        return f"{file}:{line_of_table}: {'.'.join(keys)}"
-    made = any(choice[: len(keys)] == keys for choice in chosen)  # a table that is not in the file
-    return f"{'--set ' if made else file + ': '}{'.'.join(keys)}"

@@ -1,6 +1,6 @@
 """The contract in two public formats: OpenAPI 3.1 for its https half, AsyncAPI 3.0 for its wss half.
 
-Nothing is written here that contract.py does not say: each row becomes one operation, each type one schema.
+Nothing is written here that the contract does not say: each row becomes one operation, each type one schema.
 `python -m talkamie.specs` writes both documents to docs/specs; a test holds those copies to the contract.
 
 AsyncAPI is told from the server's side: it receives what a client sends, replies, and sends pushes.

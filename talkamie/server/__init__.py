@@ -1,7 +1,7 @@
-"""The reference server of the Talkamie API: contract.py made real, with books about what it delivered.
+"""The reference server of the Talkamie API: the contract made real, with books about what it delivered.
 
 Reading order: `clock`, `store` with `sqlite` and `postgresql`, `security` (the ground) · `service` (what a
 handler is given) · `registry`, `paths`, `operations`, `actions` (from the contract's rows to handlers) ·
-`listening`, `connection`, `hub`, `ledger` (sockets and fan-out) · `accounts`, `otp`, `relations`, `chats`,
-`alerts`, `scheduling` (one domain a file) · `app`, `documents`, `testing`, `__main__` (the process).
+`listening`, `connection`, `hub`, `ledger` (sockets and fan-out) · `accounts`, `otp`, `relations`, `messages`,
+`chats`, `alerts`, `scheduling` (one domain a file) · `app`, `documents`, `testing`, `__main__` (the process).
 """

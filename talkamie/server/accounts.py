@@ -16,7 +16,7 @@ from talkamie.contract import (
     User,
     UserData,
 )
-from talkamie.server import chats, otp, security
+from talkamie.server import messages, otp, security
 from talkamie.server.profiles import own
 from talkamie.server.registry import action, operation
 from talkamie.server.service import Call, Problem, given
@@ -149,7 +149,7 @@ async def authenticate(call: Call, *, body: Authenticate) -> User:
     if await owner_of(call.db, body.token.encode(), call.now) is None:
         call.service.hub.refuse(call.socket)
         raise Problem(401, "The token is not valid.")
-    await chats.deliver_waiting(call, user)
+    await messages.deliver_waiting(call, user)
     return await own(call.db, user, call.now)
 
 

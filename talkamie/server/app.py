@@ -19,6 +19,7 @@ from talkamie.server import (
     chats,
     documents,
     extras,
+    messages,
     otp,
     profiles,
     registry,
@@ -39,7 +40,7 @@ from talkamie.server.store import Store
 
 # Importing them registered their handlers.
 DOMAINS = (
-    *(accounts, alerts, availability, calls, catalogue, chats, extras, otp),
+    *(accounts, alerts, availability, calls, catalogue, chats, extras, messages, otp),
     *(profiles, relations, reviews, scheduling, signals),
 )
 

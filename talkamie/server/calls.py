@@ -33,7 +33,7 @@ from talkamie.contract import (
     Search,
     User,
 )
-from talkamie.server import billing, chats, clock, relations, views
+from talkamie.server import billing, clock, messages, relations, views
 from talkamie.server.registry import action, operation
 from talkamie.server.service import (
     Call,
@@ -103,7 +103,7 @@ async def call_user(call: Call, *, body: CallUser) -> CallData:
     """Ring at every socket of the other member; missed at once if he is offline or in a call."""
     chat_id, me = text_id(body.chat_id), call.me
     await relations.expect_senior(call)
-    other = await chats.open_member(call, chat_id)
+    other = await messages.open_member(call, chat_id)
     await billing.expect_coins(call)
     identity = call.db.new_id(call.now)
     async with call.db.transaction():

@@ -17,7 +17,7 @@ from talkamie.contract import (
     UserSearch,
     UserUpdate,
 )
-from talkamie.server import alerts, chats, relations, security, timetable, views
+from talkamie.server import alerts, messages, relations, security, timetable, views
 from talkamie.server.registry import operation
 from talkamie.server.service import Call, Cursor, Paged, Problem, cursor, given, iso, like, page
 from talkamie.server.store import Row
@@ -119,7 +119,7 @@ async def own(db: Db, user_id: str, now: int) -> User:
     user.availability = views.availability(row)
     user.preferences, user.ledger = views.preferences(row), views.ledger(row)
     user.daily_info = DailyInfo(total_calls=await _calls_today(db, user_id, now))
-    user.total_unread_chats = await chats.total_unread(db, user_id)
+    user.total_unread_chats = await messages.total_unread(db, user_id)
     user.total_unread_alerts = await alerts.total_unread(db, user_id)
     user.total_connections = row["connected"]
     user.total_pending_requests = await db.value(

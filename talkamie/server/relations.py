@@ -31,7 +31,7 @@ from talkamie.contract import (
     UserRef,
     Viewer,
 )
-from talkamie.server import alerts, chats, views
+from talkamie.server import alerts, chats, messages, views
 from talkamie.server.registry import operation
 from talkamie.server.service import Call, Cursor, Paged, Problem, cursor, iso, like, page, pair
 from talkamie.server.store import Row, Session, marks
@@ -220,7 +220,7 @@ async def send_message_request(call: Call, other: str, *, body: MessageRequest) 
                 raise Problem(403, "The message request was rejected.")
         chat = await chats.open_for(call.db, me, other, "message", "pending", call.now)
         chat_id: str = chat["id"]
-        message = await chats.post(call, chat_id, to=other, text=body.text, is_request=True)
+        message = await messages.post(call, chat_id, to=other, text=body.text, is_request=True)
         await call.db.all(
             """update chats set request_id = $2, request_text = $3, request_at = $4, request_sender = $5,
                 request_message_id = $6 where id = $1""",

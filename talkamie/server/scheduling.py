@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from talkamie.contract import Alert, Schedule, Scheduled, ScheduleInput, ScheduleUpdate, Search
-from talkamie.server import alerts, availability, chats, relations, timetable, views
+from talkamie.server import alerts, availability, chats, messages, relations, timetable, views
 from talkamie.server.registry import operation
 from talkamie.server.service import (
     Call,
@@ -56,7 +56,7 @@ async def schedule_call(call: Call, other: str, *, body: ScheduleInput) -> Sched
             call.now,
         )
         theirs = views.schedule(await _one(call, identity, other), call.now)
-        message = await chats.post(call, chat["id"], to=other, text=None, schedule=theirs)
+        message = await messages.post(call, chat["id"], to=other, text=None, schedule=theirs)
         whole = await chats.view(call.db, chat["id"], other, call.now)
         alert = Alert(type="schedule", schedule=theirs, chat=whole, message=message)
         await alerts.store(call.db, other, alert, call.now)

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET
 
 from talkamie.contract import MAX_SIGNAL_BYTES, Chat, SendSignal, Signal, SignalData
-from talkamie.server import chats
+from talkamie.server import messages
 from talkamie.server.registry import action
 from talkamie.server.service import Call, Problem, failure_text, text_id
 
@@ -21,7 +21,7 @@ _decode = msgspec.json.Decoder(Signal).decode
 async def signal(call: Call, *, body: SendSignal) -> None:
     """Hand a signal to the other member's sockets, byte for byte. 413 for one too long for a frame."""
     chat_id = text_id(body.chat_id)
-    other = await chats.open_member(call, chat_id)
+    other = await messages.open_member(call, chat_id)
     raw = bytes(body.signal)
     if len(raw) > MAX_SIGNAL_BYTES:
         raise Problem(413, f"A signal may have {MAX_SIGNAL_BYTES} bytes, this one has {len(raw)}.")

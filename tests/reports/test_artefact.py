@@ -425,7 +425,7 @@ def linked(folder: Path) -> None:
             lambda f: edit(f, lambda m: m.update(id="x")),
             "belongs to run '20261122T204500Z-typical-3f9a', not to 'x'",
         ),
-        (lambda f: edit(f, lambda m: m.update(schema=2)), "schema 2 is newer"),
+        (lambda f: edit(f, lambda m: m.update(schema=3)), "schema 3 is newer"),
         (
             other_columns,
             r"samples/w1\.parquet: columns kind: missing, expected int8, sort: int8, expected none",

@@ -60,8 +60,8 @@ def test_unknown_fields_are_ignored(folder: Path, manifest: Maker) -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"schema": 2}, "schema 2 is newer than 1"),
-        ({"schema": 0}, "schema 0 is older than 1"),
+        ({"schema": 3}, "schema 3 is newer than 2"),
+        ({"schema": 1}, "schema 1 is older than 2, the one known here: run it again"),
         ({"schema": "1"}, "$.schema"),
         ({"status": "done"}, "$.status"),
         ({"users": -1}, "$.users"),
@@ -103,7 +103,7 @@ def test_nonsense_is_refused(folder: Path, fields: dict[str, Any], said: str) ->
         b"\xef\xbb\xbf{}",
         "{}".encode("utf-16"),
         b"[" * 100_000,
-        b'{"schema": 1}',
+        b'{"schema": 2}',
     ],
     ids=["empty", "NUL", "cut", "list", "null", "no field", "BOM", "UTF-16", "deep", "only a schema"],
 )

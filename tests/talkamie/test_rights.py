@@ -141,7 +141,7 @@ def test_api_gateway_answers_in_its_own_way(backend: Backend, monkeypatch: pytes
     async def fail(*_: Any) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr("talkamie.server.chats.membership", fail)
+    monkeypatch.setattr("talkamie.server.messages.membership", fail)
     with worlds(backend) as make:
         world = make(apigw_errors=True)
         one, other = world.member().socket(), world.socket()
@@ -221,7 +221,7 @@ def test_a_failing_handler_shows_nothing_of_itself(world: World, monkeypatch: py
 
     ann, _, chat = world.friends()
     wire = ann.socket()
-    monkeypatch.setattr("talkamie.server.chats.membership", fail)
+    monkeypatch.setattr("talkamie.server.messages.membership", fail)
     status, envelope = world.request("GET", f"/chat/{chat}/messages", token=ann.token)
     assert status == 500
     frame = wire.ask("get-messages", status=500, chatId=chat)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from talkamie.contract import Chat, MessageData, MessageText, Search
-from talkamie.server import chats
+from talkamie.server import chats, messages
 from talkamie.server.registry import operation
 from talkamie.server.service import Call, Paged, Problem, pair
 
@@ -17,7 +17,7 @@ async def get_pending_chats(call: Call, *, query: Search) -> Paged[list[Chat]]:
 @operation("post-message")
 async def post_message(call: Call, chat_id: str, *, body: MessageText) -> MessageData:
     """Send a message without a socket; the other member is pushed to as ever."""
-    return await chats.say(call, chat_id, body.text)
+    return await messages.say(call, chat_id, body.text)
 
 
 @operation("disconnect-user")
