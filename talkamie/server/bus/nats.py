@@ -39,6 +39,8 @@ class NatsBus(SenderBus):
             self._connection = await client.connect(
                 self._url,
                 allow_reconnect=False,
+                max_reconnect_attempts=1,  # of the first connecting too: it would be 60, each two seconds apart
+                reconnect_time_wait=0,
                 connect_timeout=OPEN_S,
                 error_cb=self._complain,
                 closed_cb=self._closed,
