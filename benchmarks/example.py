@@ -2,7 +2,7 @@
 
 A run of `typical` against the reference server. It must pass, and is tried again where it does so with a
 warning, as on a busy machine; of several the one with the fewest is taken. Nothing in it may name a folder of
-the machine that made it. Of its notebook the outputs are left out: they are the page again, and it makes them.
+the machine that made it. Its notebook is kept without outputs: they are what the page has already.
 """
 
 from __future__ import annotations
