@@ -3,25 +3,30 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test check serve bench validity calibrate doctor example lock clean
+.PHONY: run test test-parts test-patched check serve bench validity calibrate doctor example lock clean
 .DEFAULT_GOAL := run
 
 run: $(READY)
 	@$(BIN)/talkload run $(SCENARIO)
 
-# Whole runs mostly wait, so two go at a time whatever the cores; what is held to a clock has the machine to
-# itself. What runs under gevent has a process of its own, patched before anything else is imported.
-WHOLE := tests/end_to_end tests/calibration tests/benchmarks
+# Whole runs mostly wait, so three go at a time whatever the cores; what is held to a clock has the machine to
+# itself. What runs under gevent has a process of its own, patched before anything else is imported, beside the rest.
+WHOLE := tests/end_to_end tests/calibration
 
 test: $(READY)
 ifdef TESTS
 	$(BIN)/pytest $(TESTS)
 else
-	$(BIN)/pytest --numprocesses auto --dist loadfile $(WHOLE:%=--ignore=%)
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup -m 'not alone' $(WHOLE)
+	@$(MAKE) --no-print-directory --jobs 2 test-parts test-patched
+	$(BIN)/pytest --numprocesses 3 --dist loadgroup -m 'not alone' $(WHOLE)
 	$(BIN)/pytest -m alone $(WHOLE)
-	$(BIN)/python -m gevent.monkey --module pytest tests/patched
 endif
+
+test-parts: $(READY)
+	$(BIN)/pytest --numprocesses auto --dist loadfile $(WHOLE:%=--ignore=%)
+
+test-patched: $(READY)
+	$(BIN)/python -m gevent.monkey --module pytest tests/patched
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -2,7 +2,7 @@
 
 A run of `typical` against the reference server. It must pass, and is tried again where it does so with a
 warning, as on a busy machine; of several the one with the fewest is taken. Nothing in it may name a folder of
-the machine that made it.
+the machine that made it. Its notebook is kept without outputs: they are what the page has already.
 """
 
 from __future__ import annotations
@@ -14,7 +14,11 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import nbformat
+
 from analysis import verdict
+from analysis.notebook import plain
+from analysis.page import IPYNB
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE, PICTURE = ROOT / "reports" / "example", ROOT / "docs" / "report.png"
@@ -41,6 +45,7 @@ def main() -> None:
                 sys.exit(f"{name} names {named[0]}: nothing of this machine may be in the example")
         shutil.rmtree(EXAMPLE, ignore_errors=True)
         shutil.copytree(run, EXAMPLE, ignore=shutil.ignore_patterns(".lock"))
+    _without_outputs(EXAMPLE / IPYNB)
     print(f"{EXAMPLE.relative_to(ROOT)}: {run.name}")
     _picture(EXAMPLE / "report.html")
 
@@ -64,6 +69,14 @@ def _passing(spare: Path) -> Path:
     if not passed:
         sys.exit(f"none of {ATTEMPTS} runs passed")
     return min(passed)[1]
+
+
+def _without_outputs(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    path.write_bytes(plain(notebook))
 
 
 def _picture(page: Path) -> None:

@@ -24,3 +24,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Refuse to run patched tests unpatched by accident: they would hang."""
     if not _patched() and any("patched" in str(each) for each in config.args):
         raise pytest.UsageError("run them with: python -m gevent.monkey --module pytest tests/patched")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long: nobody waits for it in the end."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)

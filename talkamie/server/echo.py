@@ -27,10 +27,11 @@ import selectors
 import socket
 import struct
 import sys
+from contextlib import suppress
 
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
-from websockets.protocol import State
+from websockets.protocol import SEND_EOF, State
 from websockets.server import ServerProtocol
 
 from talkamie.server import clock
@@ -126,8 +127,12 @@ class Peer:
             self.pings.append(ping | {"answered_ns": self._write()})
 
     def _write(self) -> int:
-        pieces = b"".join(self._protocol.data_to_send())
-        return _write(self.socket, pieces) if pieces else 0
+        pieces = self._protocol.data_to_send()
+        written = _write(self.socket, b"".join(pieces)) if any(pieces) else 0
+        if SEND_EOF in pieces:  # both have said goodbye: the server hangs up first, RFC 6455 section 7.1.1
+            with suppress(OSError):  # or the client was first
+                self.socket.shutdown(socket.SHUT_WR)
+        return written
 
 
 def serve(delays_us: list[int]) -> None:

@@ -60,3 +60,4 @@ def test_the_example_is_small() -> None:
     """It is in the repository, in each of its versions."""
     assert sum(each.stat().st_size for each in EXAMPLE.glob("samples/*.parquet")) <= 300_000
     assert (EXAMPLE / "report.html").stat().st_size < 1_500_000
+    assert (EXAMPLE / "report.ipynb").stat().st_size < 20_000

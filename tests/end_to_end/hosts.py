@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -137,11 +137,10 @@ def _plug_in(host: Host) -> None:
 
 def _end(process: subprocess.Popen[str], host: Host) -> None:
     """Kill whatever still runs in the host: a namespace lives as long as a process in it."""
+    process.kill()  # it may be on its way into the host
     for pid in _ip("netns", "pids", host.namespace).stdout.split():
-        try:
+        with suppress(ProcessLookupError):
             os.kill(int(pid), 9)
-        except ProcessLookupError:
-            continue
     process.wait()
     for pipe in (process.stdout, process.stderr):
         if pipe:

@@ -32,6 +32,7 @@ def servers(mine: Path) -> list[int]:
     return [pid for pid, line in running if "talkamie.server" in line and str(mine) in " ".join(line)]
 
 
+@pytest.mark.long
 def test_handlers_that_take_twice_as_long_are_a_regression(tmp_path: Path) -> None:
     """Six live pairs: "regressed" and exit code 1, or the machine was too busy to tell, and says so."""
     sides = []

@@ -22,6 +22,7 @@ HARM_S, RUN_S = 10, 14
 INVALID = 4
 
 
+@pytest.mark.long
 def test_a_cut_and_a_half_open_link_are_named_and_what_was_beyond_them_is_whole(
     hosts: Hosts, scenario: Path, tmp_path: Path
 ) -> None:

@@ -123,7 +123,10 @@ def test_rooms_balance_to_the_last_device(talkload: Talkload, target: Target, tm
     assert all(row["outcome"] in (Outcome.OK, Outcome.CANCELLED) for row in samples)
 
 
-@pytest.mark.parametrize("whole", [False, True], ids=["busy", "everything"])
+@pytest.mark.parametrize(
+    "whole",
+    [pytest.param(False, id="busy"), pytest.param(True, id="everything", marks=pytest.mark.long)],
+)
 def test_the_artefact_and_the_server_keep_the_same_books(
     talkload: Talkload, target: Target, scenario: Path, tmp_path: Path, whole: bool
 ) -> None:

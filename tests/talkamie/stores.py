@@ -154,7 +154,8 @@ def postgresql(programs: Path) -> Iterator[Postgresql]:
             stdout=(folder / "output").open("ab"),
             stderr=subprocess.STDOUT,
         )
-        assert done.returncode == 0, (folder / "output").read_text()
+        said = "".join(each.read_text() for each in (folder / "output", folder / "log") if each.exists())
+        assert done.returncode == 0, said
 
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

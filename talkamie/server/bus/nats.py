@@ -39,6 +39,8 @@ class NatsBus(SenderBus):
             self._connection = await client.connect(
                 self._url,
                 allow_reconnect=False,
+                max_reconnect_attempts=1,  # the first is one too, and of 60 each comes 2 s later
+                reconnect_time_wait=0,
                 connect_timeout=OPEN_S,
                 error_cb=self._complain,
                 closed_cb=self._closed,
