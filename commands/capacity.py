@@ -28,6 +28,9 @@ capacity.add_command(find)
 @capacity.command("fit")
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
 @click.option("--csv", "file", type=click.Path(path_type=Path), help="Instead of runs: load,throughput.")
+@click.option(
+    "--by", type=click.Choice(["users", "processes"]), default="users", help="What runs differ in: of whom."
+)
 @click.option("--input", "plan", type=click.Path(path_type=Path), help="A capacity.toml, to size with it.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=RUNS, show_default=True, help="Where runs are."
@@ -38,6 +41,7 @@ capacity.add_command(find)
 def fit(
     runs: tuple[str, ...],
     file: Path | None,
+    by: str,
     plan: Path | None,
     out: Path,
     picture: Path | None,
@@ -49,9 +53,11 @@ def fit(
         raise click.UsageError("give runs, or --csv with a table of points")
     with plain_errors():
         from analysis.capacity import points, report, sizing, text
+        from analysis.capacity.runs import of_runs
 
-        measured = points.of_csv(file) if file else points.of_runs(runs, out)
-        found = report.analyse(measured, sizing.size(sizing.read(plan)) if plan else None)
+        measured, left_out = (points.of_csv(file), []) if file else of_runs(runs, out, by)
+        sized = sizing.size(sizing.read(plan)) if plan else None
+        found = report.analyse(measured, sized, "" if file else by, left_out)
         show(report.encode(found), [text.fitted(found), *text.sizings(found.sizing)], as_json=as_json)
         if picture:
             from analysis.capacity import charts

@@ -61,6 +61,7 @@ class Target:
     faults: bool = False
     password_cost: str = ""
     extras: bool = False  # it serves what is beyond the 48 operations
+    processes: int = 0  # of the target, as it tells; 0: it does not
 
     @property
     def local(self) -> bool:
@@ -170,6 +171,7 @@ def preflight(target: Target) -> Target:
         faults=bool(health.get("faults", False)),
         password_cost=str(health.get("passwordCost", "")),
         extras=bool(health.get("extras", False)),
+        processes=workers if isinstance(workers := health.get("workers"), int) and workers > 0 else 0,
     )
 
 

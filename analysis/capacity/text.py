@@ -42,16 +42,19 @@ def fitted(capacity: Capacity) -> RenderableType:
             fmt_share(row.free),
             fmt_number(row.load),
             fmt_rate(row.throughput),
-            fmt_share(row.waiting.waits),
-            fmt_ms(row.waiting.wait),
+            fmt_share(row.waiting.waits if row.waiting else None),
+            fmt_ms(row.waiting.wait if row.waiting else None),
         )
         for row in capacity.headroom
     ]
+    held = [(each.objective, fmt_number(each.held), fmt_number(each.missed)) for each in capacity.held]
+    columns = ("throughput", "95 % interval", "curve", "response", "Little's law")
     knee = [f"knee, for orientation only: at a load of {fmt_number(capacity.knee)}"] if capacity.knee else []
     return Group(
-        _table(("load", "throughput", "95 % interval", "curve", "response", "Little's law"), points),
+        _table((capacity.unit or "load", *columns), points),
         _table(("parameter", "value", f"95 % interval ({fit.method})"), parameters),
         _table(("headroom", "load", "throughput", "would wait (M/M/c)", "mean wait"), headroom),
+        *([_table(("objective", "held at", "missed at"), held)] if held else []),
         *map(Text, (*capacity.sentences, *knee)),
     )
 
