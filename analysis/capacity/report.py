@@ -14,7 +14,8 @@ from analysis.capacity import usl
 from analysis.capacity.find import UNITS, USERS, Find
 from analysis.capacity.points import Point, PointsError
 from analysis.capacity.queueing import Little, Waiting, little, waiting
-from analysis.capacity.sizing import Sizing
+from analysis.capacity.search import Outcome
+from analysis.capacity.sizing import Plan, Quantity, Sizing
 from analysis.capacity.usl import Fit
 from analysis.formats import fmt_ms, fmt_number, fmt_rate, fmt_share
 from analysis.objectives import State
@@ -82,13 +83,24 @@ def analyse(
     return msgspec.structs.replace(found, unit=unit, sentences=[*found.sentences, *left_out])
 
 
-def of_search(points: Sequence[Point], search: Find) -> Capacity:
+def of_search(points: Sequence[Point], search: Find, sizing: Sizing | None = None) -> Capacity:
     """Return what the steps of a search say; with a curve where its loads are users, and enough of them."""
     ordered, fit = _ordered(points), None
     if search.asked.by == USERS:
         with suppress(usl.FitError):
             fit = usl.fit([point.load for point in ordered], [point.throughput for point in ordered])
-    return _capacity(ordered, fit, None, search)
+    return _capacity(ordered, fit, sizing, search)
+
+
+def measured_by(plan: Plan, search: Find) -> Plan:
+    """Return a plan in which an instance carries what a search over users has found, with its interval."""
+    answer = search.answer
+    if search.asked.by != USERS or answer.outcome is not Outcome.FOUND or answer.high is None:
+        return plan
+    found = Quantity(low=answer.low, high=answer.high, measured="capacity find")
+    return msgspec.structs.replace(
+        plan, capacity=msgspec.structs.replace(plan.capacity, users_per_instance=found)
+    )
 
 
 def _ordered(points: Sequence[Point]) -> list[Point]:
@@ -174,12 +186,14 @@ def _peak(fit: Fit) -> list[str]:
             f"the peak is {fmt_rate(height.value)} [{fmt_rate(height.low)}, {fmt_rate(height.high)}]"
             f" at a load of {fmt_number(peak.value)} [{fmt_number(peak.low)}, {most}]"
         ]
-    where = (
-        f"the curve puts it at a load of {fmt_number(peak.value)}, and {fmt_number(fit.highest_load)} was the"
-        " highest measured"
-        if peak
-        else "throughput shows no sign of falling, b is 0"
-    )
+    where = "throughput shows no sign of falling, b is 0"
+    if peak:
+        beyond = peak.value >= fit.highest_load
+        end, name = (fit.highest_load, "highest") if beyond else (fit.lowest_load, "lowest")
+        where = (
+            f"the curve puts it at a load of {fmt_number(peak.value)},"
+            f" and {fmt_number(end)} was the {name} measured"
+        )
     return [
         f"peak not observed ({where}); at least {fmt_rate(fit.best_throughput)},"
         f" measured at a load of {fmt_number(fit.best_load)}"
