@@ -57,7 +57,7 @@ def breaking(capacity: Capacity) -> Chart:
 def instances(sizing: Sizing | None) -> Chart:
     """Return the probability that so many instances are enough."""
     if sizing is None:
-        return no_data("sizing", "No plan of capacity was given.")
+        return no_data("sizing", "No plan was given: --input capacity.toml")
     return _chart(partial(draw_instances, sizing), "sizing", "Probability that so many instances are enough")
 
 
@@ -183,7 +183,7 @@ def _breaks(capacity: Capacity) -> list[Break]:
 def draw_breaking(capacity: Capacity) -> Figure:
     """Draw a line an objective: where it breaks, with the interval, or how far it held."""
     found = _breaks(capacity)[:MOST_OBJECTIVES]
-    figure = Figure(figsize=(HALF, 3.0))
+    figure = Figure(figsize=(HALF * 1.14, 3.0))  # it has no labels at its left: then its letters are as large
     axes = figure.subplots()
     right = max(each.high or each.low for each in found) * 1.1
     for y, each in enumerate(found):
