@@ -158,7 +158,7 @@ def measure(sizes: Sequence[int], turns: int, seconds: float, bus: str) -> Itera
 
 def gains(blocks: Sequence[Block]) -> list[Gain]:
     """Return by load what each size carries, compared with a single process turn by turn."""
-    cores = len(os.sched_getaffinity(0))
+    cores = _cores()
     found = []
     for load in dict.fromkeys(block.load for block in blocks):
         of = {n: [b for b in blocks if (b.load, b.processes) == (load, n)] for n in _sizes(blocks)}
@@ -183,7 +183,7 @@ def sentences(blocks: Sequence[Block], found: Sequence[Gain]) -> Iterator[str]:
         " crossed from one process to another;"
         + (f" {wrong} of {len(blocks)} runs DO NOT BALANCE" if wrong else " every run balances")
     )
-    cores, sizes = len(os.sched_getaffinity(0)), _sizes(blocks)
+    cores, sizes = _cores(), _sizes(blocks)
     yield from (each.sentence for each in found)
     if len(sizes) >= usl.PARAMETERS:
         yield from _curves(blocks)
@@ -241,6 +241,10 @@ def table(blocks: Sequence[Block]) -> str:
     ]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join(lines)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 def _sizes(blocks: Sequence[Block]) -> list[int]:

@@ -80,7 +80,7 @@ class Limit(Struct, frozen=True):
 
     objective: str
     allowed: float
-    exact: bool  # it holds or it does not, and `allowed` is only the search's way to say so
+    exact: bool = False  # it holds or it does not, and `allowed` is only the search's way to say so
     capacity: float | None = None
     low: float | None = None
     high: float | None = None
