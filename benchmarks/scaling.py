@@ -25,7 +25,7 @@ import json
 import os
 import random
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from math import exp, log
 from statistics import mean, median
@@ -35,7 +35,7 @@ from msgspec import Struct, to_builtins
 
 from analysis.capacity import usl
 from analysis.formats import fmt_ms, fmt_number, fmt_rate, fmt_share
-from analysis.stats import hodges_lehmann
+from analysis.stats import Shift, hodges_lehmann
 from benchmarks.crowd import PAIRS, Crowd, Done
 from benchmarks.line import TIMEOUT_S, LineError
 from benchmarks.server_cost import machine
@@ -71,6 +71,11 @@ class Block(Struct, frozen=True):
     crossed: int  # from one process to another
 
     @property
+    def cpu_s(self) -> float:
+        """Return what an answer cost the server; never nothing, though the kernel counts in ticks."""
+        return max(self.server_cores / self.per_s, 1e-9)
+
+    @property
     def balanced(self) -> bool:
         """Tell whether what was owed, what was sent and what was heard are one number."""
         crosses = self.crossed > 0 or self.processes == 1 or not self.owed
@@ -85,11 +90,12 @@ class Gain(Struct, frozen=True):
     gain: float
     low: float | None
     high: float | None
+    dearer: Shift  # CPU of an answer, as a multiple too: what a busy neighbour changes least
     room: float  # what the cores would have allowed, less what the generator and others took of them
 
     @property
     def sentence(self) -> str:
-        between = f" [{self.low:.2f}, {self.high:.2f}]" if self.low and self.high else ""
+        between, dearer = _between(self.low, self.high), self.dearer
         if self.room < ROOM:
             fitted = "too little to tell more"
         elif self.gain < 1:
@@ -97,10 +103,11 @@ class Gain(Struct, frozen=True):
         else:
             ends = [contention(end, self.processes) for end in (self.high, self.low) if end is not None]
             fitted = f"a = {contention(self.gain, self.processes):.2f}"
-            fitted += f" [{ends[0]:.2f}, {ends[1]:.2f}]" if ends else ""
+            fitted += _between(*ends) if ends else ""
         return (
-            f"{self.load}: {self.processes} processes carry {self.gain:.2f}{between} times what one does;"
-            f" the cores had room for {self.room:.2f}; {fitted}"
+            f"{self.load}: {self.processes} processes carry {self.gain:.2f}{between} times what one does, at"
+            f" {dearer.value:.2f}{_between(dearer.low, dearer.high)} times the CPU an answer; the cores had"
+            f" room for {self.room:.2f}; {fitted}"
         )
 
 
@@ -165,11 +172,11 @@ def gains(blocks: Sequence[Block]) -> list[Gain]:
         one = of.pop(1)
         ours = mean(block.server_cores + block.generator_cores for block in one)
         for size, several in of.items():
-            pairs = zip(several, one, strict=True)
-            shift = hodges_lehmann([log(more.per_s / less.per_s) for more, less in pairs])
+            pairs = list(zip(several, one, strict=True))
+            gain = _ratio(more.per_s / less.per_s for more, less in pairs)
+            dearer = _ratio(more.cpu_s / less.cpu_s for more, less in pairs)
             left = cores - mean(block.other_cores for block in several)
-            low, high = (None if end is None else exp(end) for end in (shift.low, shift.high))
-            found.append(Gain(load, size, exp(shift.value), low, high, left / ours))
+            found.append(Gain(load, size, gain.value, gain.low, gain.high, dearer, left / ours))
     return found
 
 
@@ -226,7 +233,7 @@ def table(blocks: Sequence[Block]) -> str:
                     load,
                     str(size),
                     f"{median(block.per_s for block in runs):,.0f}",
-                    fmt_ms(median(block.server_cores / block.per_s for block in runs) * clock.SECOND),
+                    fmt_ms(median(block.cpu_s for block in runs) * clock.SECOND),
                     *(
                         f"{median(getattr(block, f'{name}_cores') for block in runs):.2f}"
                         for name in ("server", "generator", "other")
@@ -241,6 +248,17 @@ def table(blocks: Sequence[Block]) -> str:
     ]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join(lines)
+
+
+def _ratio(ratios: Iterable[float]) -> Shift:
+    """Return the typical one, with its interval."""
+    found = hodges_lehmann([log(ratio) for ratio in ratios])
+    low, high = (None if end is None else exp(end) for end in (found.low, found.high))
+    return Shift(exp(found.value), low, high, found.n)
+
+
+def _between(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f" [{low:.2f}, {high:.2f}]"
 
 
 def _cores() -> int:

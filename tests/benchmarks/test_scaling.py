@@ -76,6 +76,7 @@ def test_a_gain_is_that_of_neighbouring_turns(monkeypatch: pytest.MonkeyPatch) -
     (found,) = gains(blocks({1: one, 2: [1.6 * x for x in one]}))
     assert (found.gain, found.low, found.high) == pytest.approx((1.6, 1.6, 1.6))
     assert found.room == pytest.approx(2.0)
+    assert found.dearer.value == pytest.approx(1 / 1.6)  # the same CPU for more answers
     assert found.sentence.endswith("the cores had room for 2.00; a = 0.25 [0.25, 0.25]")
 
 
