@@ -34,6 +34,7 @@ def test_a_good_target_tells_of_itself(target: Target) -> None:
     assert looked_at.version
     assert looked_at.stage == "dev"
     assert looked_at.password_cost == "light"
+    assert looked_at.processes == 1
     assert looked_at.local
 
 
