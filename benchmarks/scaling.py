@@ -98,7 +98,7 @@ class Gain(Struct, frozen=True):
         between, dearer = _between(self.low, self.high), self.dearer
         if self.room < ROOM:
             fitted = "too little to tell more"
-        elif self.gain < 1:
+        elif self.gain < 1 and (self.high is None or self.high < 1):
             fitted = "no a describes less than before: that is coherency, b > 0"
         else:
             ends = [contention(end, self.processes) for end in (self.high, self.low) if end is not None]

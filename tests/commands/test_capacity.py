@@ -34,10 +34,9 @@ def test_capacity_is_fitted_to_a_table(tmp_path: Path) -> None:
 
 def test_unlike_runs_are_refused_by_the_field(tmp_path: Path) -> None:
     """Exit code 2 and one sentence; alike they are fitted, by users."""
-    small = {"n": 1_500, "ledger": 0, "slo": {"lost": "= 0"}}
     ids = [f"20261122T2045{number:02}Z-typical-3f9a" for number in range(5)]
     for number, run in enumerate(ids):
-        on_disk(fake_run(tmp_path, **{**small, "id": run, "users": 10 * (number + 1)}), tmp_path)
+        on_disk(fake_run(tmp_path, n=1_500, ledger=0, slo={}, id=run, users=10 * (number + 1)), tmp_path)
     head = read_manifest(tmp_path / ids[4])
     write_manifest(tmp_path / ids[4], replace(head, seed=43))
     call = ["capacity", "fit", "--out", str(tmp_path)]
