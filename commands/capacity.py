@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
 from commands.common import FAILED, RUNS, plain_errors, show
 from commands.find import find
+from commands.resources import resources
 
 
 def _picture(_ctx: click.Context, _param: click.Parameter, value: Path | None) -> Path | None:
@@ -23,6 +25,7 @@ def capacity() -> None:
 
 
 capacity.add_command(find)
+capacity.add_command(resources)
 
 
 @capacity.command("fit")
@@ -52,12 +55,19 @@ def fit(
     if bool(runs) == bool(file):
         raise click.UsageError("give runs, or --csv with a table of points")
     with plain_errors():
+        import msgspec
+
         from analysis.capacity import points, report, sizing, text
+        from analysis.capacity.resources import of_folders
         from analysis.capacity.runs import of_runs
+        from analysis.capacity.work import WorkError
 
         measured, left_out = (points.of_csv(file), []) if file else of_runs(runs, out, by)
         sized = sizing.size(sizing.read(plan)) if plan else None
         found = report.analyse(measured, sized, "" if file else by, left_out)
+        if runs and page:
+            with suppress(WorkError):  # nothing tells what the target used
+                found = msgspec.structs.replace(found, resources=of_folders(runs, out))
         show(report.encode(found), [text.fitted(found), *text.sizings(found.sizing)], as_json=as_json)
         if picture:
             from analysis.capacity import charts

@@ -193,15 +193,22 @@ def _options(finding: Finding, plan: Scenario, load: float) -> tuple[list[str], 
 
 def _page(finding: Finding, found: Find, sized: Sizing | None) -> Path | None:
     """Build capacity.html beside the search, of the steps that counted; None where there is none."""
-    from analysis.capacity import points, report
+    from analysis.capacity import points, report, resources
     from analysis.capacity.page import build
+    from analysis.capacity.work import WorkError
     from analysis.frames import Frames
     from reports.artefact import Run
 
-    measured = []
+    measured, runs = [], []
     for made in found.made:
         if made.counted:
             frames = Frames(Run.open(finding.folder / "runs" / made.run))
             with suppress(points.PointsError):  # nothing succeeded
                 measured.append(points.of_frames(frames, made.load))
-    return build(report.of_search(measured, found, sized), finding.folder) if measured else None
+                runs.append(frames)
+    if not measured:
+        return None
+    costs: resources.Resources | None = None
+    with suppress(WorkError):  # nothing tells what the target used
+        costs = resources.of_runs(runs)
+    return build(report.of_search(measured, found, sized, costs), finding.folder)

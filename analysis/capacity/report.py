@@ -14,6 +14,7 @@ from analysis.capacity import usl
 from analysis.capacity.find import UNITS, USERS, Find
 from analysis.capacity.points import Point, PointsError
 from analysis.capacity.queueing import Little, Waiting, little, waiting
+from analysis.capacity.resources import Resources
 from analysis.capacity.search import Outcome
 from analysis.capacity.sizing import Plan, Quantity, Sizing
 from analysis.capacity.usl import Fit
@@ -65,6 +66,7 @@ class Capacity(Struct, frozen=True):
     sentences: list[str]
     sizing: Sizing | None = None
     search: Find | None = None
+    resources: Resources | None = None
 
 
 def analyse(
@@ -83,13 +85,18 @@ def analyse(
     return msgspec.structs.replace(found, unit=unit, sentences=[*found.sentences, *left_out])
 
 
-def of_search(points: Sequence[Point], search: Find, sizing: Sizing | None = None) -> Capacity:
+def of_search(
+    points: Sequence[Point],
+    search: Find,
+    sizing: Sizing | None = None,
+    resources: Resources | None = None,
+) -> Capacity:
     """Return what the steps of a search say; with a curve where its loads are users, and enough of them."""
     ordered, fit = _ordered(points), None
     if search.asked.by == USERS:
         with suppress(usl.FitError):
             fit = usl.fit([point.load for point in ordered], [point.throughput for point in ordered])
-    return _capacity(ordered, fit, sizing, search)
+    return msgspec.structs.replace(_capacity(ordered, fit, sizing, search), resources=resources)
 
 
 def measured_by(plan: Plan, search: Find) -> Plan:
@@ -162,8 +169,8 @@ def holding(points: Sequence[Point]) -> list[Held]:
     return sorted(found, key=lambda each: inf if each.missed is None else each.missed)
 
 
-def encode(found: Capacity | Sizing) -> bytes:
-    """Return the bytes of capacity.json, or of a sizing alone."""
+def encode(found: Capacity | Sizing | Resources) -> bytes:
+    """Return the bytes of capacity.json, or of a part of it alone."""
     return msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n"
 
 

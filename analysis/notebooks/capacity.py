@@ -38,6 +38,10 @@ report.section("headroom")
 # %%
 report.section("curve")
 # %% [markdown]
+# ## Resources per user
+# %%
+report.section("resources")
+# %% [markdown]
 # ## Sizing
 # %%
 beside(charts.instances(capacity.sizing)._repr_html_(), report.section("sizing"))
