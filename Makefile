@@ -37,8 +37,10 @@ check: $(READY)
 serve: $(READY)
 	@$(BIN)/talkload serve
 
-# How often the gate is right, simulated and live (docs/gates.md); what the instrument and the reference server cost,
-# the verdict on a run of an hour, and ten thousand sockets at once (docs/benchmarks.md).
+# How often the gate is right, simulated and live (docs/gates.md: at most two hours); what the instrument and the
+# reference server cost, the verdict on a run of an hour, ten thousand sockets at once, and what a second process of
+# the server adds (docs/benchmarks.md: half an hour); whether a search finds a capacity that is known
+# (docs/capacity.md: at most an hour and a half). BENCH=--quick does all of it in half an hour.
 bench: $(READY)
 	@$(BIN)/python -m benchmarks.gate_simulation
 	@$(BIN)/python -m benchmarks.gates $(filter --quick,$(BENCH))
@@ -46,6 +48,8 @@ bench: $(READY)
 	@$(BIN)/python -m benchmarks.server_cost $(filter --quick --json,$(BENCH))
 	@$(BIN)/python -m benchmarks.large_run --page $(filter --json,$(BENCH))
 	@$(BIN)/python -m benchmarks.sockets $(filter --json,$(BENCH))
+	@$(BIN)/python -m benchmarks.scaling $(filter --quick --json,$(BENCH))
+	@$(BIN)/python -m benchmarks.capacity_search $(filter --quick --json,$(BENCH))
 
 # Are runs that something else spoiled called invalid, and no others: docs/benchmarks.md.
 validity: $(READY)

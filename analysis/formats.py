@@ -72,9 +72,11 @@ def fmt_change(fraction: float | None) -> str:
 
 
 def fmt_bytes(n: float | None) -> str:
-    """Write a size in MiB or GiB."""
+    """Write a size in the unit that suits it: `0 MiB`, `812 B`, `34.9 KiB`, `12.4 MiB`, `1.82 GiB`."""
     if n is None:
         return NONE
+    if 0 < abs(n) < 2**20 / 10:
+        return f"{_digits(n / 2**10)} KiB" if abs(n) >= 2**10 else f"{_digits(n)} B"
     return f"{_digits(n / 2**20)} MiB" if n < 2**30 else f"{_digits(n / 2**30)} GiB"
 
 

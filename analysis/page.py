@@ -219,12 +219,13 @@ def facts(manifest: Manifest) -> list[tuple[str, str]]:
     """Return what a reader must know to repeat the run."""
     target, machine = manifest.target, manifest.machine
     faults = "told to misbehave" if target.faults else ""
+    several = f"{target.processes} processes" if target.processes > 1 else ""
     return [
         ("Started", manifest.started),
         ("Scenario", f"{manifest.scenario.name} ({manifest.scenario.file}, hash {manifest.scenario.hash})"),
         ("Seed", str(manifest.seed)),
         ("Target", _joined(target.https, target.wss, "on this host" if target.local else "")),
-        ("Target's version", _joined(target.version, target.stage, target.password_cost, faults)),
+        ("Target's version", _joined(target.version, target.stage, target.password_cost, several, faults)),
         ("Suite", _joined(manifest.suite.version, manifest.suite.git)),
         ("Machine", _joined(machine.host, machine.cpu, f"{machine.cores} cores", fmt_bytes(machine.memory))),
         ("System", _joined(f"Linux {machine.kernel}" if machine.kernel else "", f"Python {machine.python}")),

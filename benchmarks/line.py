@@ -65,6 +65,15 @@ class Line:
             size = struct.unpack("!Q", self._take(8))[0]
         return self._take(size)
 
+    def fileno(self) -> int:
+        """Return the descriptor, to wait for several connections at once."""
+        return self._socket.fileno()
+
+    @property
+    def pending(self) -> bool:
+        """Tell whether something was read that nobody has taken; waiting would not tell."""
+        return bool(self._buffer) or (isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0)
+
     def close(self) -> None:
         """Hang up, with no word."""
         self._socket.close()
@@ -87,12 +96,13 @@ class Line:
         self._buffer += data
 
 
-def request(path: str, token: str) -> bytes:
-    """Return a GET as a client of the API sends it."""
+def request(path: str, token: str, body: bytes = b"") -> bytes:
+    """Return a GET as a client of the API sends it, or a POST of JSON where there is a body."""
+    content = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else ""
     return (
-        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: application/json\r\n"
-        f"Authorization: Bearer {token}\r\n\r\n"
-    ).encode()
+        f"{'POST' if body else 'GET'} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: application/json\r\n"
+        f"Authorization: Bearer {token}\r\n{content}\r\n"
+    ).encode() + body
 
 
 def text(payload: bytes) -> bytes:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
 from commands.common import FAILED, RUNS, plain_errors, show
 from commands.find import find
+from commands.resources import resources
 
 
 def _picture(_ctx: click.Context, _param: click.Parameter, value: Path | None) -> Path | None:
@@ -23,11 +25,15 @@ def capacity() -> None:
 
 
 capacity.add_command(find)
+capacity.add_command(resources)
 
 
 @capacity.command("fit")
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
 @click.option("--csv", "file", type=click.Path(path_type=Path), help="Instead of runs: load,throughput.")
+@click.option(
+    "--by", type=click.Choice(["users", "processes"]), default="users", help="What runs differ in: of whom."
+)
 @click.option("--input", "plan", type=click.Path(path_type=Path), help="A capacity.toml, to size with it.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=RUNS, show_default=True, help="Where runs are."
@@ -38,6 +44,7 @@ capacity.add_command(find)
 def fit(
     runs: tuple[str, ...],
     file: Path | None,
+    by: str,
     plan: Path | None,
     out: Path,
     picture: Path | None,
@@ -48,10 +55,19 @@ def fit(
     if bool(runs) == bool(file):
         raise click.UsageError("give runs, or --csv with a table of points")
     with plain_errors():
-        from analysis.capacity import points, report, sizing, text
+        import msgspec
 
-        measured = points.of_csv(file) if file else points.of_runs(runs, out)
-        found = report.analyse(measured, sizing.size(sizing.read(plan)) if plan else None)
+        from analysis.capacity import points, report, sizing, text
+        from analysis.capacity.resources import of_folders
+        from analysis.capacity.runs import of_runs
+        from analysis.capacity.work import WorkError
+
+        measured, left_out = (points.of_csv(file), []) if file else of_runs(runs, out, by)
+        sized = sizing.size(sizing.read(plan)) if plan else None
+        found = report.analyse(measured, sized, "" if file else by, left_out)
+        if runs and page:
+            with suppress(WorkError):  # nothing tells what the target used
+                found = msgspec.structs.replace(found, resources=of_folders(runs, out))
         show(report.encode(found), [text.fitted(found), *text.sizings(found.sizing)], as_json=as_json)
         if picture:
             from analysis.capacity import charts

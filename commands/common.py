@@ -126,6 +126,7 @@ def plain_errors() -> Iterator[None]:
     except Exception as error:
         from analysis.capacity.find import FindError
         from analysis.capacity.points import PointsError
+        from analysis.capacity.work import WorkError
         from analysis.compare import CompareError
         from analysis.gate_runs import GateError
         from analysis.history import HistoryError
@@ -138,7 +139,7 @@ def plain_errors() -> Iterator[None]:
         if isinstance(error, TargetError) and not isinstance(error, AddressError):
             fail(str(error), UNUSABLE)
         unreadable = ArtefactError | HistoryError | ObservedError | PointsError | WorkloadError | OSError
-        if isinstance(error, unreadable | AddressError | CompareError | FindError):
+        if isinstance(error, unreadable | AddressError | CompareError | FindError | WorkError):
             fail(str(error), USAGE)
         if isinstance(error, GateError | CampaignError):
             fail(str(error), error.exit_code)

@@ -17,6 +17,7 @@ from commands.common import INVALID, UNUSABLE, Seconds, fail, finite, load_optio
 if TYPE_CHECKING:
     from analysis.capacity.find import Asked, Find, Finding
     from analysis.capacity.find_text import View
+    from analysis.capacity.sizing import Sizing
     from loadtests.campaign import Source
     from scenarios.workload import Scenario
 
@@ -49,31 +50,39 @@ _LOAD = click.FloatRange(0, 1e6, min_open=True)
 @click.option(
     "--out", type=click.Path(path_type=Path), default=CAPACITY, show_default=True, help="Gets a folder."
 )
+@click.option(
+    "--input", "plan", type=click.Path(path_type=Path), help="A capacity.toml, to size with what is found."
+)
 @click.option("--no-page", is_flag=True, help="Don't build capacity.html.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, nothing else.")
-def find(scenario: str | None, resume: Path | None, as_json: bool, no_page: bool, **how: Any) -> None:
+def find(
+    scenario: str | None, resume: Path | None, plan: Path | None, as_json: bool, no_page: bool, **how: Any
+) -> None:
     """Find the highest load of SCENARIO that holds all its objectives. Every step is a run."""
     from rich.console import Console
 
     if bool(scenario) == bool(resume):
         raise click.UsageError("give a scenario, or --resume with the folder of a search")
     with plain_errors():
-        from analysis.capacity import find_text
+        from analysis.capacity import find_text, report, sizing
         from analysis.capacity.find import Finding
 
+        wanted = sizing.read(plan) if plan else None
         finding = Finding.resume(resume) if resume else _begin(str(scenario), **how)
-        plan, source = _plan(finding.asked)
+        scene, source = _plan(finding.asked)
         console = Console(stderr=True)
         with find_text.View(console, finding) as view:
-            _steps(finding, plan, source, view)
+            _steps(finding, scene, source, view)
         finding.write()
         found = finding.found()
-        page = None if no_page else _page(finding, found)
+        sized = sizing.size(report.measured_by(wanted, found)) if wanted else None
+        page = None if no_page else _page(finding, found, sized)
     if as_json:
         click.echo((finding.folder / "search.json").read_text())
     else:
         told = f"page: {page}" if page else f"written to {finding.folder}"
-        click.echo("\n".join([*find_text.lines(found), "", told]))
+        said = report.sizing_sentences(sized) if sized else []
+        click.echo("\n".join([*find_text.lines(found), *said, "", told]))
     sys.exit(found.exit_code)
 
 
@@ -182,17 +191,24 @@ def _options(finding: Finding, plan: Scenario, load: float) -> tuple[list[str], 
     return [*options, *(word for each in settings for word in ("--set", each))], seconds
 
 
-def _page(finding: Finding, found: Find) -> Path | None:
+def _page(finding: Finding, found: Find, sized: Sizing | None) -> Path | None:
     """Build capacity.html beside the search, of the steps that counted; None where there is none."""
-    from analysis.capacity import points, report
+    from analysis.capacity import points, report, resources
     from analysis.capacity.page import build
+    from analysis.capacity.work import WorkError
     from analysis.frames import Frames
     from reports.artefact import Run
 
-    measured = []
+    measured, runs = [], []
     for made in found.made:
         if made.counted:
             frames = Frames(Run.open(finding.folder / "runs" / made.run))
             with suppress(points.PointsError):  # nothing succeeded
                 measured.append(points.of_frames(frames, made.load))
-    return build(report.of_search(measured, found), finding.folder) if measured else None
+                runs.append(frames)
+    if not measured:
+        return None
+    costs: resources.Resources | None = None
+    with suppress(WorkError):  # nothing tells what the target used
+        costs = resources.of_runs(runs)
+    return build(report.of_search(measured, found, sized, costs), finding.folder)

@@ -161,6 +161,7 @@ def _first_manifest(
             stage=target.stage,
             faults=target.faults,
             password_cost=target.password_cost,
+            processes=target.processes,
         ),
         scenario=book.ScenarioInfo(
             name=scenario.name, file=scenario.file, hash=scenario.hash(), config=scenario.resolved()

@@ -13,7 +13,6 @@ from __future__ import annotations
 import gc
 import random
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Protocol
 
 import gevent
@@ -53,23 +52,23 @@ class Collections:
             self.pause += at - self._began
 
 
-_READ = {"generator": usage.of_process, "server": usage.of_server}
+Source = Callable[[], usage.Reading | None]
+"""Tells what processes have used, None while nothing is known. Raises psutil.Error when they are gone."""
 
 
 class Health:
-    """Watches this process, and the server when it is one of this machine's."""
+    """Watches this process, and the server by whatever source there is."""
 
-    def __init__(self, recorder: Recorder, server_pid: int, receiver: Receiver) -> None:
+    def __init__(self, recorder: Recorder, server: Source | None, receiver: Receiver) -> None:
         self._recorder, self._receiver = recorder, receiver
         self.dropped = 0  # starts that were due and never made: whoever paces counts them
         self.figures: dict[str, float] = {}
         self._collections = Collections()
         gc.callbacks.append(self._collections)
-        self._watched = {"generator": psutil.Process()}
-        if server_pid:
-            with suppress(psutil.Error):  # it may be gone already: a figure of the run, not our end
-                self._watched["server"] = psutil.Process(server_pid)
-        self._used = {name: _READ[name](process) for name, process in self._watched.items()}
+        self._sources = {"generator": of_pid(0)}
+        if server is not None:
+            self._sources["server"] = server
+        self._last = {name: self._read(name) for name in list(self._sources)}
         self._machine, self._began, self._at = usage.of_machine(), self._counters(), clock.now()
         self._counted = self._began
         self._probe = gevent.spawn(self._feel)
@@ -100,30 +99,27 @@ class Health:
         """Write one row a process; call once a second, before the recorder forgets that second."""
         now = clock.now()
         past, self._at = max(1, now - self._at), now
-        for name in list(self._watched):
-            try:
-                row = self._process(name, past)
-            except psutil.Error:
-                del self._watched[name]  # it is gone; the run will hear of it from its own requests
-                continue
+        for name in list(self._sources):
+            before, reading = self._last[name], self._read(name)
+            if reading is None or reading == before:
+                continue  # nobody said anything new: the next row tells of a longer time
+            self._last[name] = reading
+            if before is None or reading.used.user < before.used.user:
+                continue  # it has begun anew
+            row = _difference(before, reading)
             self.figures[f"{name}_cpu"], self.figures[f"{name}_rss"] = row["cpu"], row["rss"]
             if name == "generator":
                 row |= {"users": users, "sockets": sockets, **self._own(), **self._of_machine(past)}
                 self.figures["loop_lag_ms"] = row["loop_lag_p99"] / clock.MILLISECOND
-            self._recorder.resources(at=now, process=name, **row)
+            self._recorder.resources(at=reading.at, process=name, **row)
 
-    def _process(self, name: str, past: int) -> dict[str, float]:
-        before, used = self._used[name], _READ[name](self._watched[name])
-        self._used[name] = used
-        system = (used.system - before.system) / past
-        return {
-            "cpu": (used.user - before.user) / past + system,
-            "cpu_system": system,
-            "cpu_wait": (used.wait - before.wait) / past,
-            "rss": used.rss,
-            "fds": used.fds,
-            "preempted": used.preempted - before.preempted,
-        }
+    def _read(self, name: str) -> usage.Reading | None:
+        """Read a source; one that is gone is not asked again: the run hears of it from its own requests."""
+        try:
+            return self._sources[name]()
+        except psutil.Error:
+            del self._sources[name]
+            return None
 
     def _own(self) -> dict[str, int]:
         loop, send, read = map(sorted, self._recorder.lags())
@@ -154,6 +150,31 @@ class Health:
         """End the probe."""
         self._probe.kill()
         gc.callbacks.remove(self._collections)
+
+
+def of_pid(pid: int) -> Source:
+    """Return the source that reads a process of this machine, 0 for our own; a server with its children."""
+    process: psutil.Process | None = None
+
+    def read() -> usage.Reading:
+        nonlocal process
+        process = process or psutil.Process(pid or None)
+        return usage.Reading(clock.now(), usage.of_server(process) if pid else usage.of_process(process))
+
+    return read
+
+
+def _difference(before: usage.Reading, now: usage.Reading) -> dict[str, float]:
+    past = max(1, now.at - before.at)
+    system = (now.used.system - before.used.system) / past
+    return {
+        "cpu": (now.used.user - before.used.user) / past + system,
+        "cpu_system": system,
+        "cpu_wait": (now.used.wait - before.used.wait) / past,
+        "rss": now.used.rss,
+        "fds": now.used.fds,
+        "preempted": now.used.preempted - before.used.preempted,
+    }
 
 
 def _quantile(ordered: Sequence[int], percent: int) -> int:

@@ -21,10 +21,11 @@ from loadtests.abort import Watch
 from loadtests.clocksync import Prober
 from loadtests.dispatch import Dispatcher, ThinkTimes, Turns
 from loadtests.fanout import Ledger
-from loadtests.health import Health, every_second
+from loadtests.health import Health, Source, every_second, of_pid
 from loadtests.order import Known, Order, arrivals, connections, own_people
 from loadtests.pacing import Plan
 from loadtests.recorder import Recorder, Second
+from loadtests.scrape import Scraper
 from loadtests.statement import Live, Statement
 from loadtests.target import Target
 from loadtests.wire import engine
@@ -86,8 +87,8 @@ class Run:
         self._writer = PartWriter(folder, order.name)
         self.recorder = Recorder(self._writer)
         self.ledger = Ledger(self.recorder, order.tag, worker=order.worker, workers=order.workers)
-        # Of all workers here the first one watches the server, too.
-        self.health = Health(self.recorder, 0 if order.worker else target.pid, engine())
+        self._scraper: Scraper | None = None
+        self.health = Health(self.recorder, self._server(), engine())
         self.deadline = clock.ns(scenario.client.delivery_deadline_s)
         self.arrivals = self._dispatcher()
         self.turns: Turns = self.arrivals or ThinkTimes()
@@ -110,6 +111,17 @@ class Run:
         found = Dispatcher(own, self.recorder, waiting=waiting, on_drop=self._drop)
         found.books.plan_hash = whole.hash
         return found
+
+    def _server(self) -> Source | None:
+        """Return what tells of the server: of all workers the first one watches it, too."""
+        if self.order.worker:
+            return None
+        if self.target.pid:
+            return of_pid(self.target.pid)
+        if not self.target.metrics:
+            return None
+        self._scraper = Scraper(self.target.metrics, self.tls)
+        return self._scraper.latest
 
     def compare_clocks(self, host: str, port: int) -> None:
         """Ask the run's clock for the time as long as this is on: ours is another."""
@@ -303,6 +315,8 @@ class Run:
         if self._prober is not None:
             self._prober.stop()
         self._ticker.kill()
+        if self._scraper is not None:
+            self._scraper.stop()
         self.health.stop()
         self._tick()
         self._writer.close()

@@ -30,6 +30,7 @@ from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Response
 from websockets.uri import parse_uri
 
+from loadtests.usage import of_metrics
 from talkamie.contract import ANONYMOUS_TOKEN, OPERATIONS
 
 PRIVATE = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")))
@@ -61,6 +62,8 @@ class Target:
     faults: bool = False
     password_cost: str = ""
     extras: bool = False  # it serves what is beyond the 48 operations
+    metrics: str = ""  # address at which it says what its processes use, where we can't read them ourselves
+    processes: int = 0  # of the target, as it tells; 0: it does not
 
     @property
     def host(self) -> str:
@@ -155,6 +158,7 @@ def preflight(target: Target) -> Target:
             if answer.status_code >= 500 or not isinstance(said, dict) or "success" not in said:
                 raise TargetError(_not_the_api(target.https, answer.status_code))
             health = _health(client, target)
+            metrics = "" if target.pid else _metrics(client, target)
         except ValueError:
             raise TargetError(_not_the_api(target.https, answer.status_code)) from None
         except (httpx.HTTPError, OSError) as error:
@@ -175,6 +179,8 @@ def preflight(target: Target) -> Target:
         faults=bool(health.get("faults", False)),
         password_cost=str(health.get("passwordCost", "")),
         extras=bool(health.get("extras", False)),
+        metrics=metrics,
+        processes=workers if isinstance(workers := health.get("workers"), int) and workers > 0 else 0,
     )
 
 
@@ -211,13 +217,27 @@ def _ping(url: str, context: ssl.SSLContext | None) -> Any:
 
 def _health(client: httpx.Client, target: Target) -> dict[str, Any]:
     """Return what the reference server tells of itself; another server has no such page, and that is fine."""
-    parts = urlsplit(target.https)
     try:
-        answer = client.get(f"{parts.scheme}://{parts.netloc}/health")
+        answer = client.get(_origin(target) + "/health")
         said = answer.json() if answer.status_code == 200 else {}
         return said if isinstance(said, dict) else {}
     except (httpx.HTTPError, ValueError):
         return {}
+
+
+def _metrics(client: httpx.Client, target: Target) -> str:
+    """Return the address of its metrics, "" where it has none that tell what its processes use."""
+    url = _origin(target) + "/metrics"
+    with contextlib.suppress(httpx.HTTPError):
+        answer = client.get(url)
+        if answer.status_code == 200 and of_metrics(answer.content):
+            return url
+    return ""
+
+
+def _origin(target: Target) -> str:
+    parts = urlsplit(target.https)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _test_address(health: dict[str, Any]) -> str:

@@ -6,6 +6,8 @@ So the time in which it was runnable and did not run is read too (`wait`), and h
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +17,9 @@ import psutil
 from loadtests.clock import MICROSECOND, ns
 
 _PROC = Path("/proc")
+_CPU, _RSS, _FDS = b"process_cpu_seconds_total", b"process_resident_memory_bytes", b"process_open_fds"
+_METRIC = re.compile(rb"^(%b|%b|%b)(?:\{[^}\n]*\})?[ \t]+(\S+)" % (_CPU, _RSS, _FDS), re.MULTILINE)
+_MOST = 1e15  # seconds or bytes: beyond it no counter of a process is believed
 
 
 class Usage(NamedTuple):
@@ -26,6 +31,13 @@ class Usage(NamedTuple):
     preempted: int
     rss: int
     fds: int
+
+
+class Reading(NamedTuple):
+    """What was used up to an instant, ns."""
+
+    at: int
+    used: Usage
 
 
 class Machine(NamedTuple):
@@ -57,6 +69,23 @@ def of_server(process: psutil.Process) -> Usage:
         with suppress(psutil.Error):
             found.append(of_process(psutil.Process(int(pid))))
     return Usage(*map(sum, zip(*found, strict=True)))
+
+
+def of_metrics(text: bytes) -> Usage | None:
+    """Return what `/metrics` tells of a target's processes, added up; None where it does not tell.
+
+    The names are those that Prometheus prescribes for every process ("Writing client libraries", standard
+    metrics), so user and system time come in one, as `user`.
+    """
+    found: defaultdict[bytes, float] = defaultdict(float)
+    try:
+        for name, value in _METRIC.findall(text):
+            found[name] += float(value)
+    except ValueError:
+        return None
+    if not {_CPU, _RSS} <= found.keys() or not all(0 <= each < _MOST for each in found.values()):
+        return None
+    return Usage(ns(found[_CPU]), 0, 0, 0, int(found[_RSS]), int(found[_FDS]))
 
 
 def of_machine() -> Machine:

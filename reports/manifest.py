@@ -53,6 +53,7 @@ class Target(Struct, kw_only=True):
     stage: str = ""
     faults: bool = False  # it was told to misbehave: never a baseline
     password_cost: str = ""
+    processes: Count = 0  # that serve, as the target tells; 0: it does not
 
 
 class ScenarioInfo(Struct, kw_only=True):

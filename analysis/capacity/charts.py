@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import matplotlib as mpl
 import numpy as np
@@ -32,13 +32,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Found = TypeVar("Found", Capacity, Sizing)
+MOST_OBJECTIVES = 8
 
 
 def curve(capacity: Capacity) -> Chart:
     """Return goodput by load: the points with their intervals, the fitted curve with its band."""
-    return _chart(
-        partial(draw_curve, capacity), "usl", "Throughput by load, with the fitted scalability curve"
-    )
+    return _chart(partial(draw_curve, capacity), "usl", "Goodput by load, with the fitted scalability curve")
 
 
 def response(capacity: Capacity) -> Chart:
@@ -48,10 +47,17 @@ def response(capacity: Capacity) -> Chart:
     return _chart(partial(draw_response, capacity), "response", "Response time by load")
 
 
+def breaking(capacity: Capacity) -> Chart:
+    """Return by objective the load at which it breaks: what breaks first is at the top."""
+    if not _breaks(capacity):
+        return no_data("breaking", "No objective was judged.")
+    return _chart(partial(draw_breaking, capacity), "breaking", "The load at which each objective breaks")
+
+
 def instances(sizing: Sizing | None) -> Chart:
     """Return the probability that so many instances are enough."""
     if sizing is None:
-        return no_data("sizing", "No plan of capacity was given.")
+        return no_data("sizing", "No plan was given: --input capacity.toml")
     return _chart(partial(draw_instances, sizing), "sizing", "Probability that so many instances are enough")
 
 
@@ -88,7 +94,7 @@ def draw_curve(capacity: Capacity) -> Figure:
     axes.set_ylim(0, top * 1.12)
     _plain(axes, capacity.unit or "load")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(fmt_number(value))))
-    named(axes, "throughput per second" + (", ▲ knee, for orientation" if capacity.knee else ""))
+    named(axes, "successes per second" + (", ▲ knee, for orientation" if capacity.knee else ""))
     law = [("scalability law, 95 %", "blue")] if fit else []
     found = [("capacity, 90 %", "green")] if capacity.search and capacity.search.answer.high else []
     key(axes, [("measured", "orange"), *law, *found])
@@ -148,6 +154,55 @@ def _quantiles(axes: Axes, points: Sequence[Point], name: str, shade: str) -> bo
             [load for load, _ in known], y, yerr=errors, fmt="o-", ms=4, lw=1.2, color=colour(shade)
         )
     return bool(known)
+
+
+class Break(NamedTuple):
+    """Where an objective breaks: at `at`, and between `low` and `high`; None where nothing broke it."""
+
+    objective: str
+    low: float
+    at: float | None
+    high: float | None
+
+
+def _breaks(capacity: Capacity) -> list[Break]:
+    """Return those objectives that data speaks of, first what breaks first."""
+    search = capacity.search
+    if search is None:
+        known = [each for each in capacity.held if each.held is not None or each.missed is not None]
+        return [Break(each.objective, each.held or 0.0, None, each.missed) for each in known]
+    seen = {name for each in search.state.observations for name in each.counts}
+    most = max((made.load for made in search.made if made.counted), default=0.0)
+    return [
+        Break(each.objective, most if each.low is None else each.low, each.capacity, each.high)
+        for each in search.limits
+        if each.objective in seen
+    ]
+
+
+def draw_breaking(capacity: Capacity) -> Figure:
+    """Draw a line an objective: where it breaks, with the interval, or how far it held."""
+    found = _breaks(capacity)[:MOST_OBJECTIVES]
+    figure = Figure(figsize=(HALF * 1.14, 3.0))  # it has no labels at its left: then its letters are as large
+    axes = figure.subplots()
+    right = max(each.high or each.low for each in found) * 1.1
+    for y, each in enumerate(found):
+        shade = colour("orange" if each.high is not None else "green")
+        if each.high is None:
+            axes.plot([each.low], [y], ">", ms=6, color=shade)
+        else:
+            axes.plot([each.low, each.high], [y, y], color=shade, lw=4, solid_capstyle="butt")
+            axes.plot([each.at] if each.at else [], [y] if each.at else [], "o", ms=5, color=shade)
+        axes.annotate(
+            each.objective, (0, y), xytext=(3, 5), textcoords="offset points", fontsize=8, color=colour("fg")
+        )
+    axes.set_xlim(0, right)
+    axes.set_ylim(len(found) - 0.5, -0.8)
+    axes.set_yticks([])
+    _plain(axes, capacity.unit)
+    named(axes, "what breaks")
+    key(axes, [("breaks between", "orange"), ("▸ held until", "green")])
+    return figure
 
 
 def draw_instances(sizing: Sizing) -> Figure:

@@ -80,6 +80,7 @@ class Limit(Struct, frozen=True):
 
     objective: str
     allowed: float
+    exact: bool = False  # it holds or it does not, and `allowed` is only the search's way to say so
     capacity: float | None = None
     low: float | None = None
     high: float | None = None
@@ -221,7 +222,7 @@ class Finding:
         """Return what is known by now."""
         answer, alone = self.search.answer(), self.search.by_objective()
         limits = [
-            Limit(name, share, *alone.get(name, (None, None, None)))
+            Limit(name, share, share == EXACT, *alone.get(name, (None, None, None)))
             for name, share in self.search.state.settings.allowed.items()
         ]
         codes = {Outcome.FOUND: 0, Outcome.BELOW: 1, Outcome.AT_LEAST: 3, Outcome.UNDECIDED: 3, None: 3}

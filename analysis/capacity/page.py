@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from analysis import notebook
+from analysis.capacity import resources_text
 from analysis.capacity.report import FILE, Capacity, encode, sizing_sentences
 from analysis.files import write_private
 from analysis.page import GLYPHS, TEMPLATES, Html, environment, figure
@@ -29,12 +30,13 @@ class Page:
     def section(self, name: str) -> Html:
         """Return one part of the page, filled in from capacity.json."""
         tree = msgspec.to_builtins(self.capacity)
-        sizing = self.capacity.sizing
+        sizing, resources = self.capacity.sizing, self.capacity.resources
         template = environment().get_template(f"capacity_{name}.html.j2")
         return Html(
             template.render(
                 c=tree,
                 sentences=sizing_sentences(sizing) if sizing else [],
+                **(resources_text.words(resources) if resources else {}),
                 figure=lambda path, form, **interval: figure(tree, path, form, **interval),
                 glyphs=GLYPHS,
             )

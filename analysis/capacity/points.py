@@ -8,7 +8,7 @@ left alone, rows may stand in any order, and one load may be measured several ti
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +19,8 @@ from scipy import special
 from analysis import stats
 from analysis.figures import measured
 from analysis.frames import Frames, measured_from, of_kind, succeeded, values
+from analysis.objectives import State
 from analysis.stats import Quantile
-from reports.artefact import Run
 from reports.sample import Kind
 from scenarios.workload import read_text
 
@@ -51,6 +51,7 @@ class Point(Struct, frozen=True):
     rate: float | None = None  # how many left the system per second
     p50: Quantile | None = None
     p99: Quantile | None = None
+    objectives: dict[str, State] = {}  # of a run: its scenario's, by their names
 
 
 def of_csv(path: Path) -> list[Point]:
@@ -103,11 +104,6 @@ def _number(text: str | None, place: str) -> float:
     if not 0 < number <= MOST:  # which NaN is not either
         raise PointsError(f"{place}: {(text or '').strip()[:40]} is not above 0 and at most {MOST:g}")
     return number
-
-
-def of_runs(folders: Sequence[str | Path], root: Path) -> list[Point]:
-    """Return one point per run, its load in users. Raises ArtefactError, PointsError for a run of nothing."""
-    return [of_frames(Frames(Run.open(folder, root=root, recover=True))) for folder in folders]
 
 
 def of_frames(frames: Frames, load: float | None = None) -> Point:

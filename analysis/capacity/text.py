@@ -42,16 +42,19 @@ def fitted(capacity: Capacity) -> RenderableType:
             fmt_share(row.free),
             fmt_number(row.load),
             fmt_rate(row.throughput),
-            fmt_share(row.waiting.waits),
-            fmt_ms(row.waiting.wait),
+            fmt_share(row.waiting.waits if row.waiting else None),
+            fmt_ms(row.waiting.wait if row.waiting else None),
         )
         for row in capacity.headroom
     ]
+    held = [(each.objective, fmt_number(each.held), fmt_number(each.missed)) for each in capacity.held]
+    columns = ("throughput", "95 % interval", "curve", "response", "Little's law")
     knee = [f"knee, for orientation only: at a load of {fmt_number(capacity.knee)}"] if capacity.knee else []
     return Group(
-        _table(("load", "throughput", "95 % interval", "curve", "response", "Little's law"), points),
-        _table(("parameter", "value", f"95 % interval ({fit.method})"), parameters),
-        _table(("headroom", "load", "throughput", "would wait (M/M/c)", "mean wait"), headroom),
+        table((capacity.unit or "load", *columns), points),
+        table(("parameter", "value", f"95 % interval ({fit.method})"), parameters),
+        table(("headroom", "load", "throughput", "would wait (M/M/c)", "mean wait"), headroom),
+        *([table(("objective", "held at", "missed at"), held)] if held else []),
         *map(Text, (*capacity.sentences, *knee)),
     )
 
@@ -84,8 +87,8 @@ def _sized(sizing: Sizing) -> RenderableType:
     ]
     low, median, high = map(fmt_count, sizing.users)
     return Group(
-        _table(("instances", "enough with", f"{policy.currency} a {policy.period}", " "), rows),
-        _table(("input", "5 %", "median", "95 %", "rank corr.", "of the spread", "from"), inputs),
+        table(("instances", "enough with", f"{policy.currency} a {policy.period}", " "), rows),
+        table(("input", "5 %", "median", "95 %", "rank corr.", "of the spread", "from"), inputs),
         Text(f"users at once at the peak: {median} [{low}, {high}], 90 %"),
         *map(Text, sizing_sentences(sizing)),
     )
@@ -104,7 +107,8 @@ def _estimate(name: str, found: Estimate | None) -> tuple[str, str, str]:
     return name, fmt_number(found.value), f"{fmt_number(found.low)} to {most}"
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Return a table of texts, numbers to the right of their names."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left")

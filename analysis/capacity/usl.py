@@ -56,9 +56,10 @@ class Fit(Struct, frozen=True):
     residual: float  # standard error of the residuals, in units of throughput
     peak_load: Estimate | None  # None where b is 0
     peak_throughput: Estimate | None
-    peak_observed: bool  # a point lies beyond the peak
+    peak_observed: bool  # points lie on both sides of the peak
     best_load: float  # where the highest throughput was measured
     best_throughput: float
+    lowest_load: float
     highest_load: float
     covariance: list[list[float]]  # of g, a and b; 0 for one on its bound
 
@@ -155,9 +156,10 @@ class _Fitter:
             residual=sqrt(squares / (n - PARAMETERS)),
             peak_load=None,
             peak_throughput=None,
-            peak_observed=bool(load.max() > peak),
+            peak_observed=bool(load.min() <= peak < load.max()),
             best_load=float(load[best]),
             best_throughput=float(x[best]),
+            lowest_load=float(load.min()),
             highest_load=float(load.max()),
             covariance=covariance.tolist(),
         )

@@ -18,28 +18,32 @@ capacity = report.capacity
 # %%
 report.section("summary")
 # %% [markdown]
-# ## Throughput by load
+# ## Goodput and response time by load
 # %%
 charts.curve(capacity)
 # %%
+beside(charts.response(capacity)._repr_html_(), charts.breaking(capacity)._repr_html_())
+# %%
 report.section("points")
 # %% [markdown]
-# ## What breaks
+# ## What breaks first
 # %%
 report.section("search")
-# %% [markdown]
-# ## Scalability law
-# %%
-report.section("curve")
 # %% [markdown]
 # ## Headroom
 # %%
 report.section("headroom")
 # %% [markdown]
-# ## Response time and instances
+# ## Scalability law
 # %%
-beside(charts.response(capacity)._repr_html_(), charts.instances(capacity.sizing)._repr_html_())
+report.section("curve")
+# %% [markdown]
+# ## Resources per user
+# %%
+report.section("resources")
 # %% [markdown]
 # ## Sizing
 # %%
-report.section("sizing")
+beside(charts.instances(capacity.sizing)._repr_html_(), report.section("sizing"))
+# %%
+report.section("inputs")

@@ -111,6 +111,7 @@ class Service:
             "store": self.store.name,
             "uptime_s": (clock.monotonic() - self.started) / 1e9,
             "sockets": len(self.hub),
+            "workers": 1,
         }
         if self.settings.loopback and self.settings.test:
             body["test"] = self.settings.test

@@ -84,6 +84,9 @@ class FakeRun:
     def wakeups(self) -> pa.Table:
         return self.tables["wakeups"]
 
+    def presence(self) -> pa.Table:
+        return self.tables.get("presence", with_worker(PARTS["presence"]).empty_table())
+
 
 def table(schema: pa.Schema, columns: dict[str, Any]) -> pa.Table:
     """Return a table of this schema; columns that are not given are 0, "" or False."""

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from analysis import compare, sheets
 from analysis.frames import Frames
+from tests.analysis.capacity.pages import fitted, searched
 from tests.analysis.conftest import fake_run
 from tests.analysis.test_history import shown
 from tests.analysis.test_page import OTHER, built
@@ -30,6 +31,7 @@ OPTIONS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
+CAPACITY = {"capacity, searched": searched, "capacity, fitted": fitted}
 # The page says by the colour of a corner what only it knows. Its policy forbids scripts, so that goes first.
 PROBE = """<div id="probe" style="position:fixed;left:0;top:0;width:8px;height:8px;z-index:99"></div>
 <script>for (const each of ["load", "resize"]) addEventListener(each, () => {
@@ -53,6 +55,8 @@ def made(name: str, root: Path) -> Path:
     """Return a page by name, built once."""
     if name == "history":
         return sheets.build("history", shown(20, changed_at=10), root / name, "history")
+    if name in CAPACITY:
+        return CAPACITY[name](root / name)
     if name != "compare":
         return built(name, root)
     runs = [fake_run(root, n=3_000, ledger=3_000, slow=slow) for slow in (1.0, 1.5)]
@@ -86,7 +90,8 @@ def picture(chromium: str, page: Path, width: int, theme: str, folder: Path) -> 
 def views() -> Iterator[tuple[str, int, str]]:
     """Yield what is looked at: the page of a run in every way, the others in those that differ the most."""
     yield from (("ordinary", width, theme) for width in (DESK, PHONE) for theme in (LIGHT, DARK))
-    for name in ("partial", "compare", "history"):
+    yield from (("capacity, searched", width, theme) for width in (DESK, PHONE) for theme in (LIGHT, DARK))
+    for name in ("partial", "compare", "history", "capacity, fitted"):
         yield from ((name, PHONE, LIGHT), (name, DESK, DARK))
 
 
@@ -103,3 +108,13 @@ def test_a_page_is_shown(
     differs = np.abs(seen - background).max(axis=2) > 0.05
     assert 0.02 < differs.mean() < 0.9
     assert len(np.unique((seen * 255).astype(np.uint8).reshape(-1, 3), axis=0)) > 50
+
+
+@pytest.mark.parametrize("name", list(CAPACITY))
+def test_the_page_of_a_capacity_needs_nothing_else(pages: Callable[[str], Path], name: str) -> None:
+    """No address outside, no script, below 1.5 MB."""
+    source = pages(name).read_text()
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|(?:src|href)=[\"'](?!#|data:)", source)
+    assert "<script" not in source
+    assert "@import" not in source
+    assert len(source) < 1_500_000

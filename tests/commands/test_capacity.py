@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
 
 import talkload
+from reports.manifest import read_manifest, write_manifest
+from tests.analysis.conftest import fake_run, on_disk
 
 EXAMPLE = Path(talkload.__file__).parent / "docs/examples/capacity.toml"
 
@@ -27,6 +30,27 @@ def test_capacity_is_fitted_to_a_table(tmp_path: Path) -> None:
     assert picture.read_text().startswith("<?xml")
     ended = CliRunner().invoke(talkload.main, [*arguments, "--json"])
     assert f"{json.loads(ended.output)['fit']['contention']['value']:.5f}" == "0.02773"
+
+
+def test_unlike_runs_are_refused_by_the_field(tmp_path: Path) -> None:
+    """Exit code 2 and one sentence; alike they are fitted, by users."""
+    ids = [f"20261122T2045{number:02}Z-typical-3f9a" for number in range(5)]
+    for number, run in enumerate(ids):
+        on_disk(fake_run(tmp_path, n=1_500, ledger=0, slo={}, id=run, users=10 * (number + 1)), tmp_path)
+    head = read_manifest(tmp_path / ids[4])
+    write_manifest(tmp_path / ids[4], replace(head, seed=43))
+    call = ["capacity", "fit", "--out", str(tmp_path)]
+    ended = CliRunner().invoke(talkload.main, [*call, *ids])
+    assert ended.exit_code == 2
+    assert ended.output == (
+        f"talkload: seed: {ids[0]} has 42, {ids[4]} has 43; only runs that are alike in it lie on one curve\n"
+    )
+    ended = CliRunner().invoke(talkload.main, [*call, *ids[:4]])
+    assert ended.exit_code == 0, ended.output
+    assert ended.output.startswith("users")
+    ended = CliRunner().invoke(talkload.main, [*call, *ids[:4], "--by", "processes"])
+    assert ended.exit_code == 2
+    assert "target.processes: the target of" in ended.output
 
 
 def test_instances_are_sized_from_a_plan() -> None:

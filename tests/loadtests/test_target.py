@@ -34,7 +34,15 @@ def test_a_good_target_tells_of_itself(target: Target) -> None:
     assert looked_at.version
     assert looked_at.stage == "dev"
     assert looked_at.password_cost == "light"
+    assert looked_at.processes == 1
     assert looked_at.local
+
+
+def test_metrics_are_asked_for_where_the_process_is_not_ours_to_read(target: Target) -> None:
+    """The reference server has them; of one that was started here they are not needed."""
+    assert preflight(target).metrics == ""
+    elsewhere = preflight(Target(target.https, target.wss, target.ca))
+    assert elsewhere.metrics == target.https.removesuffix("/v1") + "/metrics"
 
 
 def test_a_certificate_of_an_unknown_authority_is_refused(target: Target) -> None:

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import psutil
+import pytest
 
 from loadtests import usage
 
@@ -47,7 +48,7 @@ def test_a_server_is_all_of_its_processes() -> None:
     """Those that it started to serve for it count with it."""
     alone = usage.of_process(psutil.Process())
     child = subprocess.Popen(
-        [sys.executable, "-c", "print(len(bytearray(64 << 20)), flush=True); input()"], **PIPES
+        [sys.executable, "-c", "held = b'x' * (64 << 20); print(len(held), flush=True); input()"], **PIPES
     )
     try:
         assert child.stdout is not None
@@ -57,3 +58,39 @@ def test_a_server_is_all_of_its_processes() -> None:
         assert together.user >= alone.user
     finally:
         child.communicate("\n")
+
+
+METRICS = b"""# HELP process_cpu_seconds_total Total user and system CPU time spent in seconds.
+# TYPE process_cpu_seconds_total counter
+process_cpu_seconds_total 12.25
+process_cpu_seconds_total_of_another 99
+process_resident_memory_bytes 1.048576e+06
+process_open_fds 17.0
+"""
+
+
+def test_metrics_tell_of_a_process() -> None:
+    """By the names that Prometheus prescribes; comments and longer names are others."""
+    found = usage.of_metrics(METRICS)
+    assert found is not None
+    assert (found.user, found.system, found.rss, found.fds) == (12_250_000_000, 0, 1 << 20, 17)
+
+
+def test_metrics_of_several_processes_are_added_up() -> None:
+    """Labels tell them apart; a time stamp may follow."""
+    text = b"".join(
+        b'process_cpu_seconds_total{pid="%d"} %d 1700000000\nprocess_resident_memory_bytes{pid="%d"} 100\n'
+        % (n, n, n)
+        for n in (1, 2)
+    )
+    found = usage.of_metrics(text)
+    assert found is not None
+    assert (found.user, found.rss, found.fds) == (3_000_000_000, 200, 0)
+
+
+@pytest.mark.parametrize("value", [b"NaN", b"+Inf", b"-1", b"1e300", b"much"])
+def test_metrics_without_a_sound_figure_tell_nothing(value: bytes) -> None:
+    """Nor do those without the names, or nothing at all."""
+    assert usage.of_metrics(METRICS.replace(b"12.25", value)) is None
+    assert usage.of_metrics(b"talkamie_sockets 3\n") is None
+    assert usage.of_metrics(b"") is None

@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import gevent
+import psutil
 import pytest
 
 from loadtests import clock
-from loadtests.health import Collections, Health
+from loadtests.health import Collections, Health, of_pid
 from loadtests.recorder import Recorder
+from loadtests.usage import Reading, Usage
 from reports.parts import PartWriter, find_parts
 from reports.sample import RESOURCES, Kind
 
-MS = 1_000_000
+MS, SECOND = 1_000_000, 1_000_000_000
 
 
 class Counters:
@@ -41,7 +43,7 @@ def receiver() -> Counters:
 @pytest.fixture
 def health(recorder: Recorder, receiver: Counters) -> Iterator[Health]:
     """A watcher of this process, which is also "the server"."""
-    made = Health(recorder, os.getpid(), receiver)
+    made = Health(recorder, of_pid(os.getpid()), receiver)
     yield made
     made.stop()
 
@@ -120,8 +122,38 @@ def test_collections_are_counted_with_their_time() -> None:
     assert (collections.runs, collections.pause) == (2, 7 * MS)
 
 
+def test_a_source_that_says_nothing_new_or_begins_anew_gives_no_row(
+    recorder: Recorder, receiver: Counters, tmp_path: Path
+) -> None:
+    """The next row tells of the longer time; of what was used before a restart nothing is known."""
+    said = [None, (1, 2), (1, 2), (3, 5), (4, 1), (5, 2)]  # second, CPU seconds
+    readings = iter(
+        each and Reading(each[0] * SECOND, Usage(each[1] * SECOND, 0, 0, 0, 7, 0)) for each in said
+    )
+    made = Health(recorder, lambda: next(readings), receiver)
+    for _ in said[1:]:
+        made.note(users=0, sockets=0)
+    made.stop()
+    server = [row for row in rows(recorder, tmp_path) if row["process"] == "server"]
+    assert [(row["at"] // SECOND, row["cpu"], row["rss"]) for row in server] == [(3, 1.5, 7), (5, 1.0, 7)]
+
+
+def test_a_server_that_is_gone_is_not_asked_again(recorder: Recorder, receiver: Counters) -> None:
+    """The run will hear of it from its own requests."""
+    asked = []
+
+    def gone() -> None:
+        asked.append(1)
+        raise psutil.NoSuchProcess(1)
+
+    made = Health(recorder, gone, receiver)
+    made.note(users=0, sockets=0)
+    made.stop()
+    assert len(asked) == 1
+
+
 def test_a_stopped_watcher_leaves_no_callback(recorder: Recorder) -> None:
     """The collector of a process that goes on is not told of for ever."""
     before = list(gc.callbacks)
-    Health(recorder, 0, Counters()).stop()
+    Health(recorder, None, Counters()).stop()
     assert gc.callbacks == before

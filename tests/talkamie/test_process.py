@@ -51,6 +51,7 @@ def test_the_whole_way_in_over_https(server: Ready, tls: ssl.SSLContext) -> None
     with httpx.Client(base_url=server["https"], verify=tls, trust_env=False) as http:
         health = http.get(server["https"].removesuffix("/v1") + "/health").json()
         assert (health["stage"], health["faults"], health["passwordCost"]) == ("dev", False, "light")
+        assert health["workers"] == 1
         assert health["extras"] is False
         code = http.post("/otp", json={"email": "way@in.test"}).json()["data"]["otp"]
         assert http.post("/otp/verify", json={"email": "way@in.test", "code": code}).status_code == 200

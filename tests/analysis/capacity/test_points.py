@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -133,11 +132,3 @@ def test_a_run_of_nothing_is_no_point(build: Build) -> None:
     """It has no throughput to fit a curve to."""
     with pytest.raises(PointsError, match="nothing succeeded"):
         points.of_frames(Frames(build(n=0, ledger=0)))
-
-
-def test_runs_are_read_from_their_folders(store: Callable[..., Path]) -> None:
-    """By name, below the folder of runs, or by path."""
-    folder = store(n=3_000, ledger=0, users=10)
-    by_path, by_name = points.of_runs([folder, folder.name], folder.parent)
-    assert by_path == by_name
-    assert by_path.load == 10

@@ -20,6 +20,8 @@ from analysis.capacity.points import Point, PointsError, of_frames
 from analysis.formats import FORMATS
 from analysis.frames import Frames
 from analysis.notebook import ROOT
+from analysis.objectives import State
+from tests.analysis.capacity.pages import searched
 from tests.analysis.capacity.test_sizing import EXAMPLE
 from tests.analysis.capacity.test_usl import RAYTRACER, SPECSDM91
 from tests.analysis.conftest import Build
@@ -161,12 +163,56 @@ def test_the_notebook_is_a_script_without_logic(built: Path) -> None:
     subprocess.run([sys.executable, page.NOTEBOOK, str(built.parent)], check=True, env=surroundings)
 
 
+def test_a_search_shows_what_breaks_and_what_is_left_free(tmp_path: Path) -> None:
+    """On the page: the interval, objectives in the order in which they break, headroom, instances."""
+    path = searched(tmp_path / "search")
+    whole = json.loads((path.parent / report.FILE).read_text())
+    answer, text_ = whole["search"]["answer"], read(path).text
+    assert whole["held"] == []
+    for row, used in zip(whole["headroom"], report.UTILISATIONS, strict=True):
+        assert row["low"] == pytest.approx(used * answer["low"])
+        assert row["high"] == pytest.approx(used * answer["high"])
+    carried = next(each for each in whole["sizing"]["inputs"] if each["name"] == "users_per_instance")
+    assert carried["origin"] == "capacity find"
+    assert (carried["low"], carried["high"]) == pytest.approx((answer["low"], answer["high"]))
+    assert "as stated" in text_  # what lost = 0 allows is no share
+    drawn = charts.breaking(page.open_page(path.parent).capacity).svg
+    assert drawn.index("get-chats p95") < drawn.index("lost")
+
+
+def test_runs_one_by_one_show_how_far_each_objective_held() -> None:
+    """A miss at a lower load than a hit is where it breaks; what was never shown is not drawn."""
+    states = ({"a": State.MET}, {"a": State.MISSED, "b": State.MET}, {"a": State.MET, "c": State.NOT_SHOWN})
+    measured = [
+        msgspec.structs.replace(point, objectives=states[min(n, 2)])
+        for n, point in enumerate(points(SPECSDM91))
+    ]
+    found = report.analyse(measured, None, "users")
+    assert found.held == [
+        report.Held("a", 1, 18), report.Held("b", 18, None), report.Held("c", None, None)
+    ]  # fmt: skip
+    assert "what breaks first is a: missed at a load of 18.0" in found.sentences
+    drawn = charts.breaking(found).svg
+    assert ">b<" in drawn
+    assert ">c<" not in drawn
+    assert "No objective was judged." in charts.breaking(report.analyse(points(SPECSDM91))).svg
+
+
+def test_a_peak_below_the_lowest_load_was_not_observed() -> None:
+    """Nobody measured the side on which throughput rises."""
+    found = report.analyse(points(([200, 300, 400, 500], [90, 80, 70, 61])))
+    assert found.fit
+    assert not found.fit.peak_observed
+    assert "200 was the lowest measured" in found.sentences[0]
+
+
 def test_runs_make_a_page_without_a_plan(build: Build) -> None:
     """Four runs of growing load: response times are drawn, and sizing says that it is missing."""
     runs = [build(n=1_000 * n, ledger=0, users=10 * n, seed=n) for n in (1, 2, 4, 6)]
     found = report.analyse([of_frames(Frames(run)) for run in runs])
     shape = page.Page(found)
-    assert "No plan of capacity was given." in shape.section("sizing")
+    assert "No plan was given" in charts.instances(found.sizing).svg
+    assert not shape.section("sizing").strip()
     assert "p99" in charts.response(found).svg
     assert shape.section("points").count("<tr>") == 5
     assert "peak not observed" in shape.section("summary")
