@@ -40,7 +40,7 @@ serve: $(READY)
 # How often the gate is right, simulated and live (docs/gates.md: at most two hours); what the instrument and the
 # reference server cost, the verdict on a run of an hour, ten thousand sockets at once, and what a second process of
 # the server adds (docs/benchmarks.md: half an hour); whether a search finds a capacity that is known
-# (docs/capacity.md: at most an hour and a half). BENCH=--quick does all of it in half an hour.
+# (docs/capacity.md: at most an hour and a half). BENCH=--quick is rougher, and takes about half an hour for all of it.
 bench: $(READY)
 	@$(BIN)/python -m benchmarks.gate_simulation
 	@$(BIN)/python -m benchmarks.gates $(filter --quick,$(BENCH))
